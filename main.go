@@ -1,0 +1,142 @@
+// This is the server of an article about adding authentication to an API:
+// POST /token trades a username and a password for a random token, which lives
+// for 15 minutes, and GET /protected opens to whoever shows it.
+//
+//	go run .
+//
+// main.go holds the flags, the one table of routes, the limits of the HTTP
+// server, start and stop. It never touches a password or a token. Read on in
+// auth.go, tokens.go and users.go.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"golang.org/x/crypto/bcrypt"
+)
+
+func main() {
+	addr := flag.String("addr", "127.0.0.1:8001", "listen `address`")
+	ttl := flag.Duration("ttl", 15*time.Minute, "how long a token lives")
+	quiet := flag.Bool("quiet", false, "print warnings and errors only")
+	help := flag.Bool("h", false, "print this list")
+	flag.BoolVar(help, "help", false, "print this list")
+	flag.Usage = func() {} // else a wrong flag is answered with the whole list
+	flag.Parse()
+	if *help {
+		flag.PrintDefaults()
+		return
+	}
+	check(*ttl >= time.Second && *ttl <= 8760*time.Hour, "-ttl must be 1s to 8760h, a year")
+	check(flag.NArg() == 0, "unexpected argument %q", flag.Arg(0))
+
+	level := slog.LevelInfo
+	if *quiet {
+		level = slog.LevelWarn
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	listener, url := listen(*addr)
+	s := &server{newUsers(bcrypt.DefaultCost), newOpaqueTokens(*ttl), *ttl, log}
+	s.serve(listener, url, *quiet)
+}
+
+// check ends the program over a wrong flag, with the status that package flag uses.
+func check(ok bool, complaint string, values ...any) {
+	if !ok {
+		fail(2, fmt.Sprintf(complaint, values...))
+	}
+}
+
+// must ends the program over what it cannot start with.
+func must[T any](value T, err error) T {
+	if err != nil {
+		fail(1, err)
+	}
+	return value
+}
+
+func fail(status int, reason any) {
+	fmt.Fprintln(os.Stderr, reason)
+	os.Exit(status)
+}
+
+// listen opens the port and says under which URL.
+func listen(addr string) (net.Listener, string) {
+	_, err := net.ResolveTCPAddr("tcp", addr)
+	check(err == nil && addr != "", "-addr must be a host and a port, not %q", addr)
+	listener := must(net.Listen("tcp", addr))
+	at := listener.Addr().(*net.TCPAddr)
+	host := at.String()
+	if at.IP.IsUnspecified() { // every interface: no address to go to
+		host = fmt.Sprintf("localhost:%d", at.Port)
+	}
+	return listener, "http://" + host
+}
+
+// serve goes on until Ctrl-C or SIGTERM. Requests in flight then still get their
+// answers, for which there are 10 seconds.
+func (s *server) serve(listener net.Listener, url string, quiet bool) {
+	stopped, restore := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	if !quiet {
+		greet(url)
+	}
+	httpServer := withLimits(s.routes(), s.log)
+	go func() {
+		if err := httpServer.Serve(listener); err != http.ErrServerClosed {
+			fail(1, err)
+		}
+	}()
+	<-stopped.Done()
+	restore() // a second Ctrl-C does not wait
+	patience, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	httpServer.Shutdown(patience) // fails only if the 10 seconds were not enough
+}
+
+// greet says what to do next.
+func greet(url string) {
+	fmt.Printf("listening on %[1]s (Ctrl-C to stop)\n"+
+		"users: user1/password1, user2/password2, and user3/password3 who is disabled\n"+
+		"next, in another terminal:\n"+
+		"  curl -d 'username=user1&password=password1' %[1]s/token\n", url)
+}
+
+// routes is everything that this server answers to. 404, and 405 with Allow, are
+// ServeMux's own.
+func (s *server) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /protected", s.answer(200, "access", s.guard(protected)))
+	mux.HandleFunc("POST /token", s.answer(200, "login", s.issueToken))
+
+	// A page of another site that is open in the user's browser must not post here: it
+	// could try passwords from the user's address.
+	sameOrigin := http.NewCrossOriginProtection().Handler(mux)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Content-Type-Options", "nosniff") // JSON stays JSON
+		r.Body = http.MaxBytesReader(w, r.Body, 4<<10)      // a password is not a novel
+		sameOrigin.ServeHTTP(w, r)
+	})
+}
+
+// withLimits makes a server in which every wait ends and every input has a size.
+// Without them, anybody stops it by opening connections and sending nothing.
+func withLimits(handler http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second, // headers and body
+		WriteTimeout:      15 * time.Second, // the whole answer, hashing included
+		IdleTimeout:       60 * time.Second, // between two requests
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelError),
+	}
+}

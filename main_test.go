@@ -1,0 +1,1140 @@
+// main_test.go is the specification: read top to bottom, or run go test -v. What
+// is refused is tested as much as what is allowed. Where time passes, it passes
+// inside a testing/synctest bubble, whose clock jumps as soon as everyone waits.
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"go/parser"
+	"go/token"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+	"unicode/utf8"
+	"unsafe"
+
+	"golang.org/x/crypto/bcrypt"
+)
+
+// The article.
+
+// Run it with -v: it shows every request and answer.
+func TestTheArticlesStory(t *testing.T) {
+	a := newAPI(t)
+	a.shown = true
+
+	t.Log("user1 logs in and gets a token.")
+	login := a.post("/token", "username=user1&password=password1")
+	got := decode(t, login)
+	if login.Code != 200 || got["token_type"] != "bearer" || got["expires_in"] != 900.0 {
+		t.Fatalf("got %d %v, want a bearer token for 900 seconds", login.Code, got)
+	}
+	accessToken := got["access_token"].(string)
+
+	t.Log("The token opens /protected.")
+	a.wantBody(a.get("/protected", "Bearer "+accessToken),
+		`{"message":"Success to authentication, user1!"}`)
+
+	t.Log("Without it, or with another one, /protected stays shut.")
+	a.wantRefusal(a.get("/protected"), 401, "unauthorized")
+	a.wantRefusal(a.get("/protected", "Bearer None"), 401, "invalid_token")
+
+	t.Log("A wrong password gets no token.")
+	refused := a.post("/token", "username=user1&password=password2")
+	a.wantRefusal(refused, 401, "invalid_grant")
+	if got := decode(t, refused)["detail"]; got != "Incorrect username or password" {
+		t.Errorf("got detail %q, want the article's", got)
+	}
+}
+
+// Tokens.
+
+func TestATokenIs32LettersAndDigits(t *testing.T) {
+	seen := make(map[string]bool)
+	for range 10_000 {
+		got := newToken()
+		if !regexp.MustCompile(`^[A-Za-z0-9]{32}$`).MatchString(got) {
+			t.Fatalf("got %q, want 32 letters and digits", got)
+		}
+		if seen[got] {
+			t.Fatalf("got %q twice", got)
+		}
+		seen[got] = true
+	}
+}
+
+func TestEveryCharacterOfATokenIsEquallyLikely(t *testing.T) {
+	const tokens = 31_250 // of 32 characters: a million
+	counts := make(map[rune]float64)
+	for range tokens {
+		for _, c := range newToken() {
+			counts[c]++
+		}
+	}
+	const expected = tokens * 32 / 62.0
+	chiSquare := 0.0
+	for _, c := range alphabet {
+		chiSquare += (counts[c] - expected) * (counts[c] - expected) / expected
+	}
+	// With 61 degrees of freedom, fair draws exceed 153 once in 10⁹ runs. Taking
+	// each byte modulo 62 comes to about 6,600.
+	if chiSquare > 153 {
+		t.Errorf("got χ² = %.0f, want at most 153", chiSquare)
+	}
+}
+
+func TestATokenOpensTheDoorForExactly15Minutes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAPI(t)
+		token := a.tokenOf("user1")
+		pass(15*time.Minute - time.Nanosecond)
+		a.wantStatus(a.get("/protected", "Bearer "+token), 200)
+		pass(time.Nanosecond)
+		a.wantRefusal(a.get("/protected", "Bearer "+token), 401, "invalid_token")
+	})
+}
+
+func TestUsingATokenDoesNotMakeItLiveLonger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAPI(t)
+		token := a.tokenOf("user1")
+		for range 15 {
+			a.wantStatus(a.get("/protected", "Bearer "+token), 200)
+			pass(time.Minute)
+		}
+		a.wantRefusal(a.get("/protected", "Bearer "+token), 401, "invalid_token")
+	})
+}
+
+func TestASecondLoginDoesNotEndTheFirst(t *testing.T) {
+	a := newAPI(t)
+	phone, laptop := a.tokenOf("user1"), a.tokenOf("user1")
+	if phone == laptop {
+		t.Fatal("got the same token twice, want a fresh one at each login")
+	}
+	a.wantStatus(a.get("/protected", "Bearer "+phone), 200)
+	a.wantStatus(a.get("/protected", "Bearer "+laptop), 200)
+}
+
+func TestTheExpiryInTheAnswerIsTheTokensOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAPI(t)
+		pass(700 * time.Millisecond)
+		got := decode(t, a.post("/token", "username=user1&password=password1"))
+		want := time.Now().Add(15 * time.Minute).UTC().Format("2006-01-02T15:04:05Z")
+		if got["expires_at"] != want || got["expires_in"] != 900.0 {
+			t.Errorf("got %v and %v, want %s and 900", got["expires_at"], got["expires_in"], want)
+		}
+	})
+}
+
+func TestNoUsableTokenIsInMemory(t *testing.T) {
+	tokens := newOpaqueTokens(15 * time.Minute)
+	token, _ := tokens.Issue("user1")
+	if dump := fmt.Sprintf("%#v", tokens); strings.Contains(dump, token) {
+		t.Error("got the token in the service's memory, want its hash only")
+	}
+	if _, ok := tokens.young[sha256.Sum256([]byte(token))]; !ok {
+		t.Error("got no entry under the token's SHA-256")
+	}
+}
+
+func TestDeadTokensAreForgottenByTheBatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tokens := newOpaqueTokens(15 * time.Minute)
+		known := func() int { return len(tokens.young) + len(tokens.old) }
+		for i := range 1000 {
+			tokens.Issue(fmt.Sprint("user", i))
+		}
+		pass(15 * time.Minute)
+		tokens.Issue("user1")
+		if got := known(); got != 1001 {
+			t.Errorf("got %d tokens in memory after one lifetime, want 1001", got)
+		}
+		pass(15 * time.Minute)
+		tokens.Issue("user1")
+		if got := known(); got != 2 {
+			t.Errorf("got %d tokens in memory after two lifetimes, want 2", got)
+		}
+		pass(time.Hour)
+		tokens.Issue("user1")
+		if got := known(); got != 1 {
+			t.Errorf("got %d tokens in memory after a quiet hour, want 1", got)
+		}
+	})
+}
+
+func TestNoTokenIsForgottenWhileItLives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tokens := newOpaqueTokens(15 * time.Minute)
+		type issued struct {
+			username, token string
+			expires         time.Time
+		}
+		var all []issued
+		for minute := range 180 {
+			for _, i := range all {
+				want := ""
+				if time.Now().Before(i.expires) {
+					want = i.username
+				}
+				wantOwner(t, tokens, i.token, want)
+			}
+			if minute%7 < 3 || minute > 100 { // busy, then not, then busy
+				username := fmt.Sprint("user", minute)
+				token, expires := tokens.Issue(username)
+				all = append(all, issued{username, token, expires})
+			}
+			pass(time.Minute)
+		}
+	})
+}
+
+// Passwords.
+
+func TestAnUnknownUserAndAWrongPasswordGetTheSameAnswer(t *testing.T) {
+	a := newAPI(t)
+	wrong := a.post("/token", "username=user1&password=wrong")
+	unknown := a.post("/token", "username=nobody&password=wrong")
+	a.wantRefusal(wrong, 401, "invalid_grant")
+	if wrong.Body.String() != unknown.Body.String() ||
+		fmt.Sprint(wrong.Header()) != fmt.Sprint(unknown.Header()) {
+		t.Errorf("got %v %s\nand %v %s, want the same bytes",
+			wrong.Header(), wrong.Body, unknown.Header(), unknown.Body)
+	}
+}
+
+// A comparison allocates the state of its cipher, 4 KiB, so what was not computed
+// shows in the allocations, on a busy machine too.
+func TestAnUnknownUserCostsTheSameHash(t *testing.T) {
+	a := newAPI(t)
+	for _, name := range []string{"user1", "nobody"} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		a.server.users.authenticate(name, "wrong")
+		runtime.ReadMemStats(&after)
+		if got := after.TotalAlloc - before.TotalAlloc; got < 4<<10 {
+			t.Errorf("got %d bytes allocated for %s, want those of a hash", got, name)
+		}
+	}
+	cost, _ := bcrypt.Cost([]byte(a.server.users.dummy))
+	if want, _ := bcrypt.Cost([]byte(a.server.users.byName["user1"].hash)); cost != want {
+		t.Errorf("got cost %d for unknown users, want %d", cost, want)
+	}
+}
+
+func TestTheWholePasswordCounts(t *testing.T) {
+	a := newAPI(t)
+	u := a.server.users
+	long := strings.Repeat("0123456789ab", 6)
+	for name, password := range map[string]string{"long": long, "short": "abc"} {
+		hash, _ := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
+		u.byName[name] = user{name: name, hash: string(hash)}
+	}
+	for _, c := range []struct {
+		statement, name, password string
+		want                      error
+	}{
+		{"72 bytes log in", "long", long, nil},
+		{"72 bytes and one more do not", "long", long + "x", errWrongPassword},
+		{"71 of 72 bytes do not", "long", long[:71], errWrongPassword},
+		{"a NUL and a repetition do not", "short", "abc\x00abc", errWrongPassword},
+		{"a NUL is not the empty password", "short", "\x00", errWrongPassword},
+		{"another case does not", "short", "ABC", errWrongPassword},
+		{"a space at the end does not", "short", "abc ", errWrongPassword},
+		{"another user's does not", "short", "password1", errWrongPassword},
+		{"an unknown user's dummy does not", "nobody", "nobody's password", errWrongPassword},
+	} {
+		if _, err := u.authenticate(c.name, c.password); !errors.Is(err, c.want) {
+			t.Errorf("%s: got %v, want %v", c.statement, err, c.want)
+		}
+	}
+}
+
+func TestEveryDemoUserLogsIn(t *testing.T) {
+	a := newAPI(t)
+	for _, n := range []string{"1", "2", "3"} {
+		a.wantStatus(a.post("/token", "username=user"+n+"&password=password"+n), 200)
+	}
+}
+
+func TestNoPasswordIsKept(t *testing.T) {
+	a := newAPI(t)
+	dump := fmt.Sprintf("%+v", a.server.users.byName["user1"])
+	if strings.Contains(dump, "password1") {
+		t.Errorf("got %s, want hashes only", dump)
+	}
+	if a.server.users.byName["user1"].hash == "" {
+		t.Error("got no hash")
+	}
+}
+
+// The token endpoint.
+
+func TestTheTokenEndpointRefuses(t *testing.T) {
+	const good = "username=user1&password=password1"
+	for _, c := range []struct {
+		statement, contentType, query, body string
+		status                              int
+		code                                string
+	}{
+		{"no username", formType, "", "password=password1", 400, "invalid_request"},
+		{"no password", formType, "", "username=user1", 400, "invalid_request"},
+		{"an empty username", formType, "", "username=&password=x", 400, "invalid_request"},
+		{"an empty password", formType, "", "username=user1&password=", 400, "invalid_request"},
+		{"an empty body", formType, "", "", 400, "invalid_request"},
+		{"the username twice", formType, "", good + "&username=user1", 400, "invalid_request"},
+		{"the scope twice", formType, "", good + "&scope=a&scope=a", 400, "invalid_request"},
+		{"the password twice", formType, "", good + "&password=x", 400, "invalid_request"},
+		{"the grant type twice", formType, "",
+			good + "&grant_type=password&grant_type=password", 400, "invalid_request"},
+		{"a broken escape", formType, "", "username=user1&password=%zz", 400, "invalid_request"},
+		{"a semicolon", formType, "", "username=user1;password=x", 400, "invalid_request"},
+		{"a NUL", formType, "", "username=user1&password=pass%00word", 400, "invalid_request"},
+		{"bytes that are not UTF-8", formType, "", "username=%ff&password=x",
+			400, "invalid_request"},
+		{"credentials in the query", formType, good, "", 400, "invalid_request"},
+		{"half of them in the query", formType, "password=password1", "username=user1",
+			400, "invalid_request"},
+		{"another grant", formType, "", good + "&grant_type=authorization_code",
+			400, "unsupported_grant_type"},
+		{"the grant of article 2", formType, "", "grant_type=client_credentials&client_id=x",
+			400, "unsupported_grant_type"},
+		{"a grant in capitals", formType, "", good + "&grant_type=PASSWORD",
+			400, "unsupported_grant_type"},
+		{"JSON", "application/json", "", `{"username":"user1","password":"password1"}`,
+			415, "invalid_request"},
+		{"multipart", "multipart/form-data; boundary=x", "", "--x--", 415, "invalid_request"},
+		{"plain text", "text/plain", "", good, 415, "invalid_request"},
+		{"no media type", "", "", good, 415, "invalid_request"},
+		{"two media types", formType + ", text/plain", "", good, 415, "invalid_request"},
+		{"a body of 4,097 bytes", formType, "", pad(good, 4097), 413, "invalid_request"},
+		{"a body of 10 MB", formType, "", pad(good, 10_000_000), 413, "invalid_request"},
+		{"a wrong password", formType, "", "username=user1&password=Password1",
+			401, "invalid_grant"},
+		{"a username in capitals", formType, "", "username=USER1&password=password1",
+			401, "invalid_grant"},
+		{"a username with a space", formType, "", "username=user1+&password=password1",
+			401, "invalid_grant"},
+	} {
+		t.Run(c.statement, func(t *testing.T) {
+			a := newAPI(t)
+			got := a.do("POST", "/token?"+c.query, c.body, "Content-Type", c.contentType)
+			a.wantRefusal(got, c.status, c.code)
+		})
+	}
+}
+
+func TestTheTokenEndpointAccepts(t *testing.T) {
+	const good = "username=user1&password=password1"
+	for _, c := range []struct{ statement, contentType, query, body string }{
+		{"a form", formType, "", good},
+		{"a form that names its character set", formType + "; charset=UTF-8", "", good},
+		{"a media type in capitals", strings.ToUpper(formType), "", good},
+		{"the password grant by name", formType, "", good + "&grant_type=password"},
+		{"an empty grant type", formType, "", good + "&grant_type="},
+		{"parameters that it does not know", formType, "", good + "&scope=a&x=1&x=2"},
+		{"a query, which it ignores", formType, "username=user2&password=wrong", good},
+		{"escaped characters", formType, "", "username=user%31&password=password%31"},
+		{"a body of 4,096 bytes", formType, "", pad(good, 4096)},
+	} {
+		t.Run(c.statement, func(t *testing.T) {
+			a := newAPI(t)
+			got := a.do("POST", "/token?"+c.query, c.body, "Content-Type", c.contentType)
+			a.wantStatus(got, 200)
+		})
+	}
+}
+
+// golang.org/x/oauth2 sends an empty client ID and secret this way.
+func TestABasicHeaderAtTheTokenEndpointIsIgnored(t *testing.T) {
+	a := newAPI(t)
+	for _, header := range []string{"Basic Og==", "Basic dXNlcjI6cGFzc3dvcmQy", "Bearer x"} {
+		got := a.do("POST", "/token", "username=user1&password=password1",
+			"Content-Type", formType, "Authorization", header)
+		a.wantStatus(got, 200)
+	}
+}
+
+// The guard.
+
+func TestTheGuardOpensTo(t *testing.T) {
+	a := newAPI(t)
+	token := a.tokenOf("user1")
+	for statement, header := range map[string]string{
+		"Bearer":              "Bearer " + token,
+		"bearer":              "bearer " + token,
+		"BEARER":              "BEARER " + token,
+		"some spaces between": "Bearer    " + token,
+	} {
+		t.Log(statement)
+		a.wantStatus(a.get("/protected", header), 200)
+		a.wantStatus(a.get("/protected?access_token=wrong", header), 200)
+	}
+}
+
+func TestTheGuardRefuses(t *testing.T) {
+	a := newAPI(t)
+	token := a.tokenOf("user1")
+	otherCase := strings.Map(func(c rune) rune { return c ^ 0x20 }, token[:1]) + token[1:]
+	for _, c := range []struct {
+		statement string
+		headers   []string
+		status    int
+		code      string
+	}{
+		{"no header", nil, 401, "unauthorized"},
+		{"an empty header", []string{""}, 401, "unauthorized"},
+		{"another scheme", []string{"Basic dXNlcjE6cGFzc3dvcmQx"}, 401, "unauthorized"},
+		{"a scheme that only begins like it", []string{"Bearers " + token}, 401, "unauthorized"},
+		{"the token alone", []string{token}, 401, "unauthorized"},
+		{"the scheme alone", []string{"Bearer"}, 401, "invalid_token"},
+		{"the article's None", []string{"Bearer None"}, 401, "invalid_token"},
+		{"a token with more behind it", []string{"Bearer " + token + ",x"}, 401, "invalid_token"},
+		{"a token with a space behind it", []string{"Bearer " + token + " "}, 401, "invalid_token"},
+		{"two tokens", []string{"Bearer " + token + " " + token}, 401, "invalid_token"},
+		{"a token one character short", []string{"Bearer " + token[:31]}, 401, "invalid_token"},
+		{"the wrong case of one letter", []string{"Bearer " + otherCase}, 401, "invalid_token"},
+		{"a megabyte", []string{"Bearer " + strings.Repeat("a", 1<<20)}, 401, "invalid_token"},
+		{"two headers", []string{"Bearer " + token, "Bearer " + token}, 400, "invalid_request"},
+	} {
+		t.Run(c.statement, func(t *testing.T) {
+			a.wantRefusal(a.get("/protected", c.headers...), c.status, c.code)
+		})
+	}
+	a.wantRefusal(a.get("/protected?access_token="+token), 401, "unauthorized")
+}
+
+func TestTheRefusalOfATokenDoesNotTellWhy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAPI(t)
+		expired := a.tokenOf("user1")
+		pass(15 * time.Minute)
+		want := a.get("/protected", "Bearer "+strings.Repeat("a", 32))
+		if got := want.Header().Get("WWW-Authenticate"); got !=
+			`Bearer realm="token server", error="invalid_token"` {
+			t.Errorf("got challenge %s", got)
+		}
+		for _, token := range []string{expired, "malformed", ""} {
+			got := a.get("/protected", "Bearer "+token)
+			if got.Code != want.Code || got.Body.String() != want.Body.String() ||
+				fmt.Sprint(got.Header()) != fmt.Sprint(want.Header()) {
+				t.Errorf("got %v %s, want %v %s", got.Header(), got.Body, want.Header(), want.Body)
+			}
+		}
+	})
+}
+
+func TestADisabledUserIsKnownButMayNotEnter(t *testing.T) {
+	a := newAPI(t)
+	login := a.post("/token", "username=user3&password=password3")
+	a.wantStatus(login, 200) // authentication
+	token := decode(t, login)["access_token"].(string)
+	got := a.get("/protected", "Bearer "+token)
+	a.wantRefusal(got, 403, "access_denied") // authorization
+	if detail := decode(t, got)["detail"]; detail != "Inactive user" {
+		t.Errorf("got %q, want Inactive user", detail)
+	}
+}
+
+// A piece of a request's body would keep the whole body in memory.
+func TestATokenHoldsTheStoresCopyOfAName(t *testing.T) {
+	a := newAPI(t)
+	got, err := a.server.users.authenticate(strings.Clone("user1"), "password1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if unsafe.StringData(got) != unsafe.StringData(a.server.users.byName["user1"].name) {
+		t.Error("got another copy of the name, want the store's")
+	}
+}
+
+// The log.
+
+func TestEachEventIsLoggedWithTheUsername(t *testing.T) {
+	a := newAPI(t)
+	var log safeBuffer
+	a.server.log = slog.New(slog.NewTextHandler(&log, nil))
+	token := a.tokenOf("user1")
+	for _, c := range []struct {
+		do   func()
+		want string
+	}{
+		{func() { a.post("/token", "username=user1&password=password1") },
+			`level=INFO msg=login username=user1`},
+		{func() { a.post("/token", "username=user1&password=wrong") },
+			`level=INFO msg="login refused" username=user1 ` +
+				`reason="Incorrect username or password"`},
+		{func() { a.post("/token", "username=a%0Alevel%3DERROR&password=wrong") },
+			`level=INFO msg="login refused" username="a\nlevel=ERROR" ` +
+				`reason="Incorrect username or password"`},
+		{func() { a.get("/protected", "Bearer "+token) },
+			`level=INFO msg=access username=user1`},
+		{func() { a.get("/protected", "Bearer "+a.tokenOf("user3")) },
+			`level=INFO msg="access refused" username=user3 reason="Inactive user"`},
+		{func() { a.get("/protected?access_token="+token, "Bearer x") },
+			`level=INFO msg="access refused" username="" ` +
+				`reason="Invalid authentication credentials"`},
+	} {
+		before := len(log.String())
+		c.do()
+		got := log.String()[before:]
+		if _, got, _ := strings.Cut(got, " "); got != c.want+"\n" {
+			t.Errorf("got %q, want %s", got, c.want)
+		}
+	}
+}
+
+// HTTP.
+
+func TestServeMuxAnswersWhatIsNoRoute(t *testing.T) {
+	a := newAPI(t)
+	for _, c := range []struct {
+		request string
+		status  int
+		header  string
+		want    string
+	}{
+		{"GET /token", 405, "Allow", "POST"},
+		{"HEAD /token", 405, "Allow", "POST"},
+		{"PUT /token", 405, "Allow", "POST"},
+		{"DELETE /token", 405, "Allow", "POST"},
+		{"OPTIONS /token", 405, "Allow", "POST"},
+		{"POST /protected", 405, "Allow", "GET, HEAD"},
+		{"GET /nothing", 404, "Allow", ""},
+		{"GET /protected/", 404, "Allow", ""},
+		{"GET //protected", 307, "Location", "/protected"},
+		{"POST //token", 307, "Location", "/token"},
+	} {
+		method, path, _ := strings.Cut(c.request, " ")
+		got := a.do(method, path, "")
+		if header := got.Header().Get(c.header); got.Code != c.status || header != c.want {
+			t.Errorf("%s: got %d and %s %q, want %d and %q",
+				c.request, got.Code, c.header, header, c.status, c.want)
+		}
+		if got := got.Header().Get("X-Content-Type-Options"); got != "nosniff" {
+			t.Errorf("%s: got X-Content-Type-Options %q, want nosniff", c.request, got)
+		}
+	}
+}
+
+func TestAnotherSitesPageCannotPostHere(t *testing.T) {
+	a := newAPI(t)
+	const good = "username=user1&password=password1"
+	for _, header := range [][]string{
+		{"Sec-Fetch-Site", "cross-site"},
+		{"Sec-Fetch-Site", "same-site"},
+		{"Origin", "https://evil.example"},
+		{"Origin", "null"},
+	} {
+		got := a.do("POST", "/token", good, append(header, "Content-Type", formType)...)
+		a.wantStatus(got, 403)
+		if strings.Contains(got.Body.String(), "access_token") {
+			t.Errorf("%v: got a token", header)
+		}
+	}
+	for _, header := range [][]string{
+		{"Sec-Fetch-Site", "same-origin"},
+		{"Origin", "http://example.com"}, // the host of httptest's requests
+	} {
+		a.wantStatus(a.do("POST", "/token", good, append(header, "Content-Type", formType)...), 200)
+	}
+}
+
+func TestEveryWaitOfTheServerEnds(t *testing.T) {
+	s := withLimits(http.NotFoundHandler(), slog.New(slog.DiscardHandler))
+	for name, limit := range map[string]time.Duration{
+		"ReadHeaderTimeout": s.ReadHeaderTimeout, "ReadTimeout": s.ReadTimeout,
+		"WriteTimeout": s.WriteTimeout, "IdleTimeout": s.IdleTimeout,
+	} {
+		if limit < time.Second || limit > time.Minute {
+			t.Errorf("got %s %v, want a second to a minute", name, limit)
+		}
+	}
+	if s.MaxHeaderBytes == 0 || s.MaxHeaderBytes > 64<<10 {
+		t.Errorf("got MaxHeaderBytes %d, want 64 KiB at most", s.MaxHeaderBytes)
+	}
+}
+
+func TestASlowClientIsCutOff(t *testing.T) {
+	for _, c := range []struct {
+		statement, sent string
+		after           time.Duration
+		answer          string
+	}{
+		{"in the headers", "GET /protected HTTP/1.1\r\nHost: x\r\n", 5 * time.Second, ""},
+		{"before anything", "", 5 * time.Second, ""},
+		{"in the body", "POST /token HTTP/1.1\r\nHost: x\r\nContent-Type: " + formType +
+			"\r\nContent-Length: 99\r\n\r\nusername=user1", 10 * time.Second, "400 Bad Request"},
+	} {
+		t.Run(c.statement, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a := newAPI(t)
+				server := withLimits(a.handler, a.server.log)
+				client, conn := net.Pipe()
+				connections := make(pipeListener, 1)
+				connections <- conn
+				go server.Serve(connections)
+				defer server.Close()
+
+				start := time.Now()
+				if _, err := io.WriteString(client, c.sent); err != nil {
+					t.Fatal(err)
+				}
+				answer, _ := io.ReadAll(client) // until the server hangs up
+				if took := time.Since(start).Truncate(time.Second); took != c.after {
+					t.Errorf("got cut off after %v, want %v", took, c.after)
+				}
+				if !strings.Contains(string(answer), c.answer) {
+					t.Errorf("got %q, want %s", answer, c.answer)
+				}
+			})
+		})
+	}
+}
+
+// A pipeListener accepts connections within this process, which can be in a bubble.
+type pipeListener chan net.Conn
+
+func (l pipeListener) Accept() (net.Conn, error) {
+	if conn, ok := <-l; ok {
+		return conn, nil
+	}
+	return nil, net.ErrClosed
+}
+
+func (l pipeListener) Close() error   { close(l); return nil }
+func (l pipeListener) Addr() net.Addr { return &net.TCPAddr{} }
+
+func TestAPanicInAHandlerIsLoggedAndTheServerGoesOn(t *testing.T) {
+	var log safeBuffer
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/panic" {
+			panic("oops")
+		}
+	})
+	srv := httptest.NewUnstartedServer(handler)
+	srv.Config = withLimits(handler, slog.New(slog.NewTextHandler(&log, nil)))
+	srv.Start()
+	defer srv.Close()
+	if _, err := http.Get(srv.URL + "/panic"); err == nil {
+		t.Error("got an answer from a handler that panicked")
+	}
+	if got, err := http.Get(srv.URL + "/"); err != nil || got.StatusCode != 200 {
+		t.Errorf("got %v, %v after a panic, want 200", got, err)
+	}
+	if !strings.Contains(log.String(), "level=ERROR") || !strings.Contains(log.String(), "oops") {
+		t.Errorf("got log %q, want the panic in it", log.String())
+	}
+}
+
+// The program.
+
+func TestTheProgramSaysWhereItListensAndWhatToTypeNext(t *testing.T) {
+	p := startProgram(t)
+	for _, want := range []string{"listening on " + p.url, "user1/password1", "user2/password2",
+		"user3/password3", "curl -d"} {
+		if !strings.Contains(p.stdout.String(), want) {
+			t.Errorf("got\n%s\nwant %q in it", p.stdout.String(), want)
+		}
+	}
+	if got := p.stop(); got != 0 {
+		t.Errorf("got exit status %d after SIGTERM, want 0", got)
+	}
+}
+
+func TestABadCommandLineGetsOneLineAndStatus2(t *testing.T) {
+	for args, want := range map[string]string{
+		"-ttl soon":               "-ttl",
+		"-ttl 0":                  "-ttl",
+		"-ttl -15m":               "-ttl",
+		"-ttl 999ms":              "-ttl",
+		"-ttl 8760h1s":            "-ttl",
+		"-addr=":                  "-addr",
+		"-addr 8001":              "-addr",
+		"-addr 127.0.0.1:99999":   "-addr",
+		"-addr 127.0.0.1:0 -x":    "-x",
+		"-addr 127.0.0.1:0 hello": "hello",
+		"-quiet=perhaps":          "-quiet",
+	} {
+		wantOneLine(t, 2, want, strings.Fields(args)...)
+	}
+}
+
+func TestWhatCannotBeServedGetsOneLineAndStatus1(t *testing.T) {
+	taken := startProgram(t)
+	address := strings.TrimPrefix(taken.url, "http://")
+	wantOneLine(t, 1, "address already in use", "-addr", address)
+}
+
+func TestHelpListsTheFlags(t *testing.T) {
+	out, err := exec.Command(binary(t, "tokenserver"), "-h").CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "-ttl") {
+		t.Errorf("got %v and %q, want the flags and exit status 0", err, out)
+	}
+}
+
+func TestQuietPrintsWarningsOnly(t *testing.T) {
+	p := startProgram(t, "-quiet", "-addr", freeAddress(t))
+	login := url.Values{"username": {"user1"}, "password": {"password1"}}
+	got, err := http.PostForm(p.url+"/token", login)
+	for range 100 { // until it listens, which it does not say
+		if err == nil {
+			break
+		}
+		got, err = http.PostForm(p.url+"/token", login)
+	}
+	if exit := p.stop(); err != nil || got.StatusCode != 200 || exit != 0 {
+		t.Errorf("got %v, %v, and exit status %d, want 200 and 0", got, err, exit)
+	}
+	if got := p.stdout.String() + p.stderr.String(); got != "" {
+		t.Errorf("got %q, want nothing", got)
+	}
+}
+
+func TestALoginInFlightIsFinishedOnSIGTERM(t *testing.T) {
+	p := startProgram(t)
+	conn, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	const body = "username=user1&password=password1"
+	fmt.Fprintf(conn, "POST /token HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\n"+
+		"Content-Length: %d\r\nExpect: 100-continue\r\n\r\n", formType, len(body))
+	answers := bufio.NewReader(conn)
+	line, err := answers.ReadString('\n') // it is reading the body now
+	if err != nil || !strings.Contains(line, "100") {
+		t.Fatalf("got %q, %v, want 100 Continue", line, err)
+	}
+	answers.ReadString('\n')
+
+	p.cmd.Process.Signal(syscall.SIGTERM)
+	for { // until it takes no new connections
+		again, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
+		if err != nil {
+			break
+		}
+		again.Close()
+	}
+	io.WriteString(conn, body)
+	got, err := http.ReadResponse(answers, nil)
+	if err != nil || got.StatusCode != 200 {
+		t.Fatalf("got %v, %v, want 200", got, err)
+	}
+	if got := p.wait(); got != 0 {
+		t.Errorf("got exit status %d, want 0", got)
+	}
+}
+
+// The text.
+
+// Every file says in its first paragraph what it never touches.
+func TestEveryFileKeepsToItsRoom(t *testing.T) {
+	rooms := map[string][]string{ // an import, and who may have it
+		"net/http":                   {"main.go", "auth.go"},
+		"golang.org/x/crypto/bcrypt": {"users.go", "main.go"},
+		"crypto/rand":                {"tokens.go"},
+	}
+	for _, file := range sourceFiles(t) {
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, spec := range parsed.Imports {
+			path := strings.Trim(spec.Path.Value, `"`)
+			allowed, restricted := rooms[path]
+			mayImport := func(room string) bool { return strings.HasPrefix(file, room) }
+			if restricted && !slices.ContainsFunc(allowed, mayImport) {
+				t.Errorf("%s imports %s, want that in %v only", file, path, allowed)
+			}
+			if strings.Contains(path, ".") && !restricted {
+				t.Errorf("%s imports %s, want the standard library and bcrypt only", file, path)
+			}
+		}
+	}
+	if main, _ := os.ReadFile("main.go"); strings.Count(string(main), "bcrypt.") != 1 {
+		t.Error("main.go touches passwords: bcrypt's default cost is all it may name")
+	}
+}
+
+func TestLinesAndFilesAreShortEnoughToRead(t *testing.T) {
+	root := 0
+	for _, file := range goFiles(t) {
+		text := readFile(t, file)
+		if !strings.Contains(file, "/") && !strings.HasSuffix(file, "_test.go") {
+			root += strings.Count(text, "\n")
+		}
+		for i, line := range strings.Split(text, "\n") {
+			line = strings.ReplaceAll(line, "\t", "    ")
+			if columns := utf8.RuneCountInString(line); columns > 100 {
+				t.Errorf("%s:%d: got %d columns, want at most 100", file, i+1, columns)
+			}
+		}
+	}
+	if root > 750 {
+		t.Errorf("got %d lines in the four root files, want at most 750", root)
+	}
+}
+
+// It comes after all tests that log.
+func TestNoLineOfTheLogOfThisRunHoldsASecret(t *testing.T) {
+	a := newAPI(t)
+	token := a.tokenOf("user1")
+	a.get("/protected?access_token="+token, "Bearer "+token)
+	log := wholeRun.String()
+	if !strings.Contains(log, "msg=access username=user1") {
+		t.Fatalf("got log %q, want one to look at", log)
+	}
+	for secret := range wholeRun.secrets.Range {
+		if strings.Contains(log, secret.(string)) {
+			t.Errorf("got %q in the log", secret)
+		}
+	}
+	if strings.Contains(log, "?") {
+		t.Error("got a query in the log")
+	}
+}
+
+// wholeRun is what the servers of all tests log, and what must not be in there.
+var wholeRun struct {
+	safeBuffer
+	secrets sync.Map
+}
+
+// secret finds passwords and tokens, but none so short that it may be a word.
+var secret = regexp.MustCompile(
+	`(?:password=|token=|"password":"|"access_token":")([^&"\s]{9,})`)
+
+// Helpers.
+
+// An api is a server with the demo users and the cheapest possible hash.
+type api struct {
+	t       testing.TB
+	server  *server
+	handler http.Handler
+	shown   bool // log every exchange
+}
+
+func newAPI(t testing.TB) *api {
+	t.Helper()
+	s := &server{
+		users:  newUsers(bcrypt.MinCost),
+		tokens: newOpaqueTokens(15 * time.Minute),
+		ttl:    15 * time.Minute,
+		log:    slog.New(slog.NewTextHandler(&wholeRun, nil)),
+	}
+	return &api{t: t, server: s, handler: s.routes()}
+}
+
+// do sends a request with these headers, given as name, value, name, value …
+func (a *api) do(method, path, body string, headers ...string) *httptest.ResponseRecorder {
+	a.t.Helper()
+	r := httptest.NewRequest(method, path, strings.NewReader(body))
+	for i := 0; i < len(headers); i += 2 {
+		r.Header.Add(headers[i], headers[i+1])
+	}
+	w := httptest.NewRecorder()
+	if a.shown {
+		dump, _ := httputil.DumpRequest(r, true)
+		a.t.Logf("→\n%s", dump)
+	}
+	a.handler.ServeHTTP(w, r)
+	for _, match := range secret.FindAllStringSubmatch(body+" "+w.Body.String(), -1) {
+		wholeRun.secrets.Store(match[1], true)
+	}
+	if a.shown {
+		dump, _ := httputil.DumpResponse(w.Result(), true)
+		a.t.Logf("←\n%s", dump)
+	}
+	if cors := w.Header().Get("Access-Control-Allow-Origin"); cors != "" {
+		a.t.Errorf("got Access-Control-Allow-Origin %q, want none anywhere", cors)
+	}
+	return w
+}
+
+func (a *api) post(path, form string) *httptest.ResponseRecorder {
+	a.t.Helper()
+	return a.do("POST", path, form, "Content-Type", formType)
+}
+
+// get sends one Authorization header for each of authorizations.
+func (a *api) get(path string, authorizations ...string) *httptest.ResponseRecorder {
+	a.t.Helper()
+	var headers []string
+	for _, value := range authorizations {
+		headers = append(headers, "Authorization", value)
+	}
+	return a.do("GET", path, "", headers...)
+}
+
+// tokenOf issues a token past the password, which costs time.
+func (a *api) tokenOf(username string) string {
+	a.t.Helper()
+	token, _ := a.server.tokens.Issue(username)
+	wholeRun.secrets.Store(token, true)
+	return token
+}
+
+func (a *api) wantStatus(got *httptest.ResponseRecorder, want int) {
+	a.t.Helper()
+	if got.Code != want {
+		a.t.Fatalf("got %d %s, want %d", got.Code, got.Body, want)
+	}
+}
+
+func (a *api) wantBody(got *httptest.ResponseRecorder, want string) {
+	a.t.Helper()
+	a.wantStatus(got, 200)
+	wantJSONHeaders(a.t, got)
+	if got.Body.String() != want {
+		a.t.Errorf("got %s, want %s", got.Body, want)
+	}
+}
+
+// wantRefusal checks all that every refusal has in common.
+func (a *api) wantRefusal(got *httptest.ResponseRecorder, status int, code string) {
+	a.t.Helper()
+	a.wantStatus(got, status)
+	wantJSONHeaders(a.t, got)
+	body := decode(a.t, got)
+	detail, _ := body["detail"].(string)
+	if body["error"] != code || body["error_description"] != detail || len(body) != 3 {
+		a.t.Errorf("got %v, want error %s, and detail equal to error_description", body, code)
+	}
+	if !regexp.MustCompile(`^[\x20\x21\x23-\x5B\x5D-\x7E]+$`).MatchString(detail) { // RFC 6749 §5.2
+		a.t.Errorf("got detail %q, want plain ASCII without quotes", detail)
+	}
+	challenge := ""
+	switch {
+	case code == "invalid_token":
+		challenge = `Bearer realm="token server", error="invalid_token"`
+	case status == 401:
+		challenge = `Bearer realm="token server"`
+	}
+	if header := got.Header().Get("WWW-Authenticate"); header != challenge {
+		a.t.Errorf("got challenge %q, want %q", header, challenge)
+	}
+	retry := got.Header().Get("Retry-After")
+	wanted := status == 503
+	if wanted != regexp.MustCompile(`^\d+$`).MatchString(retry) {
+		a.t.Errorf("got Retry-After %q with status %d", retry, status)
+	}
+}
+
+func wantJSONHeaders(t testing.TB, got *httptest.ResponseRecorder) {
+	t.Helper()
+	for name, want := range map[string]string{
+		"Content-Type":           "application/json",
+		"Cache-Control":          "no-store",
+		"X-Content-Type-Options": "nosniff",
+	} {
+		if value := got.Header().Get(name); value != want {
+			t.Errorf("got %s %q, want %q", name, value, want)
+		}
+	}
+}
+
+func decode(t testing.TB, got *httptest.ResponseRecorder) map[string]any {
+	t.Helper()
+	var body map[string]any
+	if err := json.Unmarshal(got.Body.Bytes(), &body); err != nil {
+		t.Fatalf("got body %q: %v", got.Body, err)
+	}
+	return body
+}
+
+func wantOwner(t *testing.T, tokens *opaqueTokens, token, want string) {
+	t.Helper()
+	if got, _, err := tokens.Check(token); got != want || (err == nil) != (want != "") {
+		t.Errorf("got owner %q and %v, want %q", got, err, want)
+	}
+}
+
+// pass lets time go by, at once, inside a bubble.
+func pass(d time.Duration) { <-time.After(d) }
+
+func pad(form string, length int) string {
+	return form + "&x=" + strings.Repeat("x", length-len(form)-len("&x="))
+}
+
+// sourceFiles lists what is read as part of the program, tests aside.
+func sourceFiles(t *testing.T) []string {
+	t.Helper()
+	return slices.DeleteFunc(goFiles(t), func(file string) bool {
+		return strings.HasSuffix(file, "_test.go")
+	})
+}
+
+func goFiles(t *testing.T) []string {
+	t.Helper()
+	var files []string
+	for _, pattern := range []string{"*.go"} {
+		matches, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, matches...)
+	}
+	return files
+}
+
+// A program is this server as a process of its own.
+type program struct {
+	cmd            *exec.Cmd
+	url            string
+	stdout, stderr safeBuffer
+	wait           func() (exitStatus int)
+}
+
+// startProgram starts the server, on a free port unless args say which one.
+func startProgram(t *testing.T, args ...string) *program {
+	t.Helper()
+	return startProgramWith(t, nil, args...)
+}
+
+func startProgramWith(t *testing.T, environment []string, args ...string) *program {
+	t.Helper()
+	if !slices.Contains(args, "-addr") {
+		args = append(args, "-addr", "127.0.0.1:0")
+	}
+	p := &program{cmd: exec.Command(binary(t, "tokenserver"), args...)}
+	p.cmd.Env = append(os.Environ(), environment...)
+	p.cmd.Stderr = &p.stderr
+	stdout, err := p.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p.wait = sync.OnceValue(func() int {
+		io.Copy(&p.stdout, stdout)
+		p.cmd.Wait()
+		return p.cmd.ProcessState.ExitCode()
+	})
+	t.Cleanup(func() { p.stop() })
+	if slices.Contains(args, "-quiet") {
+		p.url = "http://" + args[slices.Index(args, "-addr")+1]
+		return p
+	}
+	greeting := make([]byte, 1<<10) // it comes in one piece
+	n, err := stdout.Read(greeting)
+	if err != nil {
+		p.wait()
+		t.Fatalf("got %v and stderr %s, want where it listens", err, p.stderr.String())
+	}
+	p.stdout.Write(greeting[:n])
+	p.url = regexp.MustCompile(`https?://\S+`).FindString(p.stdout.String())
+	return p
+}
+
+func (p *program) stop() (exitStatus int) {
+	p.cmd.Process.Signal(syscall.SIGTERM)
+	return p.wait()
+}
+
+// wantOneLine starts the server and wants it to end at once.
+func wantOneLine(t *testing.T, status int, want string, args ...string) {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	cmd := exec.Command(binary(t, "tokenserver"), args...)
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	cmd.Run()
+	got := stderr.String()
+	if cmd.ProcessState.ExitCode() != status || strings.Count(got, "\n") != 1 ||
+		!strings.Contains(got, want) || stdout.Len() > 0 {
+		t.Errorf("%v: got exit status %d, stdout %q and stderr %q, want %d and one line with %q",
+			args, cmd.ProcessState.ExitCode(), stdout.String(), got, status, want)
+	}
+}
+
+// A safeBuffer may be written by one goroutine and read by another.
+type safeBuffer struct {
+	mu     sync.Mutex // guards buffer
+	buffer bytes.Buffer
+}
+
+func (b *safeBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buffer.Write(p)
+}
+
+func (b *safeBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buffer.String()
+}
+
+// binary is the path of the program, which is built once for all tests.
+func binary(t *testing.T, name string) string {
+	t.Helper()
+	if err := build(); err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(binaries, name)
+}
+
+var (
+	binaries string // a folder that TestMain makes and removes
+	build    = sync.OnceValue(func() error {
+		out, err := exec.Command("go", "build", "-o", binaries, ".").CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		return nil
+	})
+)
+
+func TestMain(m *testing.M) {
+	var err error
+	if binaries, err = os.MkdirTemp("", "tokenserver"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	os.RemoveAll(binaries)
+	os.Exit(code)
+}
+
+func readFile(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
