@@ -112,6 +112,19 @@ func (s *server) issueToken(r *http.Request) (string, any, error) {
 	}, nil
 }
 
+// revoke follows RFC 7009. Whoever shows a token may kill it: at worst
+// a thief logs the owner out. An unknown token is as dead as was asked for.
+func (s *server) revoke(r *http.Request) (string, any, error) {
+	form, err := read(r, "token", "token_type_hint")
+	if err != nil {
+		return "", nil, err
+	}
+	if form.Get("token") == "" {
+		return "", nil, invalid("Send the token")
+	}
+	return s.tokens.Revoke(form.Get("token")), nil, nil
+}
+
 // guard opens to a bearer: whoever shows a good token. A stolen one is as good as the
 // user's own until it dies. Whatever is wrong with a token, the answer is the same:
 // how it failed is nobody's business.

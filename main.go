@@ -116,6 +116,7 @@ func (s *server) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /protected", s.answer(200, "access", s.guard(protected)))
 	mux.HandleFunc("POST /token", s.answer(200, "login", s.issueToken))
+	mux.HandleFunc("POST /revoke", s.answer(200, "revocation", s.revoke))
 
 	// A page of another site that is open in the user's browser must not post here: it
 	// could try passwords from the user's address.

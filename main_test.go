@@ -67,6 +67,10 @@ func TestTheArticlesStory(t *testing.T) {
 	if got := decode(t, refused)["detail"]; got != "Incorrect username or password" {
 		t.Errorf("got detail %q, want the article's", got)
 	}
+
+	t.Log("Logging out kills the token.")
+	a.wantStatus(a.post("/revoke", "token="+accessToken), 200)
+	a.wantRefusal(a.get("/protected", "Bearer "+accessToken), 401, "invalid_token")
 }
 
 // Tokens.
@@ -147,6 +151,41 @@ func TestTheExpiryInTheAnswerIsTheTokensOwn(t *testing.T) {
 		if got["expires_at"] != want || got["expires_in"] != 900.0 {
 			t.Errorf("got %v and %v, want %s and 900", got["expires_at"], got["expires_in"], want)
 		}
+	})
+}
+
+func TestARevokedTokenIsDeadAtOnce(t *testing.T) {
+	a := newAPI(t)
+	token, other := a.tokenOf("user1"), a.tokenOf("user1")
+	revoked := a.post("/revoke", "token="+token)
+	a.wantStatus(revoked, 200)
+	if revoked.Body.Len() > 0 {
+		t.Errorf("got body %q, want none", revoked.Body)
+	}
+	a.wantRefusal(a.get("/protected", "Bearer "+token), 401, "invalid_token")
+	a.wantStatus(a.get("/protected", "Bearer "+other), 200)
+}
+
+func TestRevokingAnUnknownTokenIsFine(t *testing.T) {
+	a := newAPI(t)
+	token := a.tokenOf("user1")
+	for _, unknown := range []string{"hogehogefugafuga", strings.Repeat("z", 32), token + "x"} {
+		a.wantStatus(a.post("/revoke", "token="+unknown), 200)
+	}
+	a.wantStatus(a.post("/revoke", "token="+token), 200)
+	a.wantStatus(a.post("/revoke", "token="+token+"&token_type_hint=refresh_token"), 200)
+}
+
+func TestARevokedTokenStaysDeadAfterTheMapsHaveTurned(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tokens := newOpaqueTokens(15 * time.Minute)
+		pass(14 * time.Minute)
+		token, _ := tokens.Issue("user1")
+		pass(2 * time.Minute)
+		tokens.Issue("user2") // the first token now stands in the old map
+		wantOwner(t, tokens, token, "user1")
+		tokens.Revoke(token)
+		wantOwner(t, tokens, token, "")
 	})
 }
 
@@ -378,6 +417,25 @@ func TestABasicHeaderAtTheTokenEndpointIsIgnored(t *testing.T) {
 	}
 }
 
+func TestRevocationRefuses(t *testing.T) {
+	a := newAPI(t)
+	token := a.tokenOf("user1")
+	for statement, body := range map[string]string{
+		"no token":         "",
+		"an empty token":   "token=",
+		"a doubled token":  "token=" + token + "&token=" + token,
+		"a broken form":    "token=%zz",
+		"a token with NUL": "token=%00",
+	} {
+		t.Log(statement)
+		a.wantRefusal(a.post("/revoke", body), 400, "invalid_request")
+	}
+	a.wantRefusal(a.post("/revoke?token="+token, ""), 400, "invalid_request")
+	a.wantRefusal(a.do("POST", "/revoke", `{"token":"x"}`, "Content-Type", "application/json"),
+		415, "invalid_request")
+	a.wantStatus(a.get("/protected", "Bearer "+token), 200)
+}
+
 // The guard.
 
 func TestTheGuardOpensTo(t *testing.T) {
@@ -432,12 +490,14 @@ func TestTheRefusalOfATokenDoesNotTellWhy(t *testing.T) {
 		a := newAPI(t)
 		expired := a.tokenOf("user1")
 		pass(15 * time.Minute)
+		revoked := a.tokenOf("user1")
+		a.post("/revoke", "token="+revoked)
 		want := a.get("/protected", "Bearer "+strings.Repeat("a", 32))
 		if got := want.Header().Get("WWW-Authenticate"); got !=
 			`Bearer realm="token server", error="invalid_token"` {
 			t.Errorf("got challenge %s", got)
 		}
-		for _, token := range []string{expired, "malformed", ""} {
+		for _, token := range []string{expired, revoked, "malformed", ""} {
 			got := a.get("/protected", "Bearer "+token)
 			if got.Code != want.Code || got.Body.String() != want.Body.String() ||
 				fmt.Sprint(got.Header()) != fmt.Sprint(want.Header()) {
@@ -497,6 +557,8 @@ func TestEachEventIsLoggedWithTheUsername(t *testing.T) {
 		{func() { a.get("/protected?access_token="+token, "Bearer x") },
 			`level=INFO msg="access refused" username="" ` +
 				`reason="Invalid authentication credentials"`},
+		{func() { a.post("/revoke", "token="+token) },
+			`level=INFO msg=revocation username=user1`},
 	} {
 		before := len(log.String())
 		c.do()
@@ -522,6 +584,7 @@ func TestServeMuxAnswersWhatIsNoRoute(t *testing.T) {
 		{"PUT /token", 405, "Allow", "POST"},
 		{"DELETE /token", 405, "Allow", "POST"},
 		{"OPTIONS /token", 405, "Allow", "POST"},
+		{"GET /revoke", 405, "Allow", "POST"},
 		{"POST /protected", 405, "Allow", "GET, HEAD"},
 		{"GET /nothing", 404, "Allow", ""},
 		{"GET /protected/", 404, "Allow", ""},

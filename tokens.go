@@ -85,6 +85,17 @@ func (t *opaqueTokens) Check(token string) (username string, expires time.Time, 
 	return found.username, t.start.Add(found.expires), nil
 }
 
+// Revoke kills a token before it returns, and says whose it was, if anyone's.
+func (t *opaqueTokens) Revoke(token string) (username string) {
+	username, _, _ = t.Check(token)
+	hash := sha256.Sum256([]byte(token))
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.young, hash)
+	delete(t.old, hash)
+	return username
+}
+
 const (
 	tokenLength = 32 // characters: 62³² ≈ 2¹⁹⁰, and RFC 6749 §10.10 asks for 2¹²⁸
 	alphabet    = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
