@@ -2,7 +2,8 @@
 // POST /token trades a username and a password for a random token, which lives
 // for 15 minutes, and GET /protected opens to whoever shows it.
 //
-//	go run .
+//	go run .            in one terminal
+//	go run ./client     in another
 //
 // main.go holds the flags, the one table of routes, the limits of the HTTP
 // server, start and stop. It never touches a password or a token. Read on in
@@ -106,8 +107,7 @@ func (s *server) serve(listener net.Listener, url string, quiet bool) {
 func greet(url string) {
 	fmt.Printf("listening on %[1]s (Ctrl-C to stop)\n"+
 		"users: user1/password1, user2/password2, and user3/password3 who is disabled\n"+
-		"next, in another terminal:\n"+
-		"  curl -d 'username=user1&password=password1' %[1]s/token\n", url)
+		"next, in another terminal: go run ./client -url %[1]s\n", url)
 }
 
 // routes is everything that this server answers to. 404, and 405 with Allow, are

@@ -19,7 +19,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,6 +27,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -718,7 +718,7 @@ func TestAPanicInAHandlerIsLoggedAndTheServerGoesOn(t *testing.T) {
 func TestTheProgramSaysWhereItListensAndWhatToTypeNext(t *testing.T) {
 	p := startProgram(t)
 	for _, want := range []string{"listening on " + p.url, "user1/password1", "user2/password2",
-		"user3/password3", "curl -d"} {
+		"user3/password3", "go run ./client"} {
 		if !strings.Contains(p.stdout.String(), want) {
 			t.Errorf("got\n%s\nwant %q in it", p.stdout.String(), want)
 		}
@@ -761,16 +761,15 @@ func TestHelpListsTheFlags(t *testing.T) {
 
 func TestQuietPrintsWarningsOnly(t *testing.T) {
 	p := startProgram(t, "-quiet", "-addr", freeAddress(t))
-	login := url.Values{"username": {"user1"}, "password": {"password1"}}
-	got, err := http.PostForm(p.url+"/token", login)
+	status := 1
 	for range 100 { // until it listens, which it does not say
-		if err == nil {
+		if status, _ = runClient(t, "-url", p.url); status == 0 {
 			break
 		}
-		got, err = http.PostForm(p.url+"/token", login)
 	}
-	if exit := p.stop(); err != nil || got.StatusCode != 200 || exit != 0 {
-		t.Errorf("got %v, %v, and exit status %d, want 200 and 0", got, err, exit)
+	runClient(t, "-url", p.url, "-password", "wrong")
+	if exit := p.stop(); status != 0 || exit != 0 {
+		t.Errorf("got %d from the client and %d from the server, want 0", status, exit)
 	}
 	if got := p.stdout.String() + p.stderr.String(); got != "" {
 		t.Errorf("got %q, want nothing", got)
@@ -812,12 +811,78 @@ func TestALoginInFlightIsFinishedOnSIGTERM(t *testing.T) {
 	}
 }
 
+// The client.
+
+func TestTheClientLogsInAndOpensProtected(t *testing.T) {
+	p := startProgram(t)
+	status, got := runClient(t, "-url", p.url+"/")
+	want := regexp.MustCompile(`^Access Token: (\w{32})
+Authorization: Bearer (\w{32})
+{"message":"Success to authentication, user1!"}
+$`)
+	if m := want.FindStringSubmatch(got); status != 0 || m == nil || m[1] != m[2] {
+		t.Errorf("got exit status %d and\n%s\nwant 0 and %s", status, got, want)
+	}
+}
+
+func TestTheClientShowsBothRefusalsOfAFailedLogin(t *testing.T) {
+	p := startProgram(t)
+	status, got := runClient(t, "-url", p.url, "-username", "nobody", "-password", "x")
+	const want = `Error: {"detail":"Incorrect username or password",` +
+		`"error":"invalid_grant","error_description":"Incorrect username or password"}
+Failed to get access token.
+{"detail":"Not authenticated","error":"unauthorized","error_description":"Not authenticated"}
+`
+	if status != 1 || got != want {
+		t.Errorf("got exit status %d and\n%s\nwant 1 and\n%s", status, got, want)
+	}
+}
+
+func TestTheClientTellsFailureByItsExitStatus(t *testing.T) {
+	p := startProgram(t)
+	status, got := runClient(t, "-url", p.url, "-username", "user3", "-password", "password3")
+	if status != 1 || !strings.Contains(got, "Inactive user") {
+		t.Errorf("got %d and %s for a disabled user, want 1", status, got)
+	}
+	if status, got := runClient(t, "-url", "http://"+freeAddress(t)); status != 1 ||
+		!strings.Contains(got, "Failed to get access token.") {
+		t.Errorf("got %d and %s without a server, want 1", status, got)
+	}
+}
+
+func TestTheClientBelievesOnlyA200AndFollowsNoRedirect(t *testing.T) {
+	var strayed atomic.Bool
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/moved/token", "/moved/protected":
+			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
+		case "/elsewhere":
+			strayed.Store(true)
+		case "/created/token":
+			w.WriteHeader(http.StatusCreated)
+			io.WriteString(w, `{"access_token":"x"}`)
+		case "/empty/token":
+			io.WriteString(w, `{}`)
+		}
+	}))
+	defer srv.Close()
+	for _, path := range []string{"/moved", "/created", "/empty"} {
+		status, got := runClient(t, "-url", srv.URL+path)
+		if status != 1 || !strings.Contains(got, "Failed to get access token.") {
+			t.Errorf("%s: got exit status %d and %s, want 1 and no token", path, status, got)
+		}
+	}
+	if strayed.Load() {
+		t.Error("the client followed a redirect")
+	}
+}
+
 // The text.
 
 // Every file says in its first paragraph what it never touches.
 func TestEveryFileKeepsToItsRoom(t *testing.T) {
 	rooms := map[string][]string{ // an import, and who may have it
-		"net/http":                   {"main.go", "auth.go"},
+		"net/http":                   {"main.go", "auth.go", "client/main.go"},
 		"golang.org/x/crypto/bcrypt": {"users.go", "main.go"},
 		"crypto/rand":                {"tokens.go"},
 	}
@@ -859,6 +924,172 @@ func TestLinesAndFilesAreShortEnoughToRead(t *testing.T) {
 	}
 	if root > 750 {
 		t.Errorf("got %d lines in the four root files, want at most 750", root)
+	}
+}
+
+// What the README names exists: tests, files, and their lines.
+func TestTheREADMENamesOnlyWhatIsThere(t *testing.T) {
+	readme := readFile(t, "README.md")
+	var tests strings.Builder
+	for _, file := range goFiles(t) {
+		tests.WriteString(readFile(t, file))
+	}
+	names := regexp.MustCompile(`\bTest[A-Z]\w+`).FindAllString(readme, -1)
+	for _, name := range names {
+		if !strings.Contains(tests.String(), "func "+name+"(") {
+			t.Errorf("the README names %s, which is not there", name)
+		}
+	}
+	files := regexp.MustCompile("`((?:client|\\.ci)/[\\w.]+|\\w+\\.go)`")
+	for _, file := range files.FindAllStringSubmatch(readme, -1) {
+		if _, err := os.Stat(file[1]); err != nil {
+			t.Errorf("the README names %s: %v", file[1], err)
+		}
+	}
+	sizes := regexp.MustCompile("`([\\w./]+\\.go)`, (\\d+) lines").FindAllStringSubmatch(readme, -1)
+	if len(sizes) < 5 {
+		t.Errorf("got %d files with their lines, want all that are to be read", len(sizes))
+	}
+	for _, size := range sizes {
+		got := fmt.Sprint(strings.Count(readFile(t, size[1]), "\n"))
+		if got != size[2] {
+			t.Errorf("the README says %s lines of %s, it has %s", size[2], size[1], got)
+		}
+	}
+	words := strings.Fields(readme)[:60]
+	for _, command := range []string{"$ go run .", "$ go run ./client"} {
+		if !strings.Contains(strings.Join(words, " "), command) {
+			t.Errorf("the first 60 words have no %s", command)
+		}
+	}
+	if lines := strings.Count(readme, "\n"); lines > 220 {
+		t.Errorf("got %d lines of README, want at most 220", lines)
+	}
+}
+
+// The README's console blocks are commands and what they print. This test runs them
+// all, in their order: a server goes on until another one takes its port.
+func TestTheREADMEsTranscriptsAreTrue(t *testing.T) {
+	if _, err := exec.LookPath("curl"); err != nil {
+		t.Skip("curl is missing, which the README's transcripts use")
+	}
+	r := &reader{t: t, servers: make(map[string]*program), ports: strings.NewReplacer(
+		"127.0.0.1:8001", freeAddress(t), "127.0.0.1:8002", freeAddress(t))}
+	r.shell = startShell(t, binary(t, "client"))
+	ran := 0
+	for _, block := range consoleBlocks(readFile(t, "README.md")) {
+		for _, step := range block {
+			ran++
+			got, want := mask(r.run(step.command)), mask(r.ports.Replace(step.output))
+			if got != want {
+				t.Errorf("$ %s\ngot\n%s\nwant\n%s", step.command, got, want)
+			}
+		}
+	}
+	if ran < 5 {
+		t.Errorf("got %d commands in the README, want the whole story", ran)
+	}
+}
+
+// A reader types what the README shows.
+type reader struct {
+	t       *testing.T
+	ports   *strings.Replacer // from the README's ports to free ones
+	servers map[string]*program
+	shell   *shell
+}
+
+var serverCommand = regexp.MustCompile(`^((?:\w+=\S+ )*)go run \.( .*)?$`)
+
+func (r *reader) run(command string) (output string) {
+	match := serverCommand.FindStringSubmatch(r.ports.Replace(command))
+	if match == nil {
+		client := `"$CLIENT" -url http://127.0.0.1:8001`
+		command = strings.ReplaceAll(command, "go run ./client", client)
+		return r.shell.run(r.ports.Replace(command))
+	}
+	args := strings.Fields(match[2])
+	if !slices.Contains(args, "-addr") {
+		args = append(args, "-addr", r.ports.Replace("127.0.0.1:8001"))
+	}
+	address := args[slices.Index(args, "-addr")+1]
+	if old := r.servers[address]; old != nil {
+		old.stop()
+	}
+	r.servers[address] = startProgramWith(r.t, strings.Fields(match[1]), args...)
+	return r.servers[address].stdout.String()
+}
+
+type step struct{ command, output string }
+
+func consoleBlocks(text string) [][]step {
+	var blocks [][]step
+	console := regexp.MustCompile("(?s)```console\n(.*?)```")
+	for _, match := range console.FindAllStringSubmatch(text, -1) {
+		var block []step
+		for line := range strings.Lines(match[1]) {
+			if command, ok := strings.CutPrefix(line, "$ "); ok {
+				block = append(block, step{command: strings.TrimSpace(command)})
+			} else {
+				block[len(block)-1].output += line
+			}
+		}
+		blocks = append(blocks, block)
+	}
+	return blocks
+}
+
+// mask takes out what differs from run to run: tokens, opaque or signed, and times.
+func mask(output string) string {
+	for _, what := range []string{`eyJ[\w-]+\.[\w-]+\.[\w-]+`, `\b[A-Za-z0-9]{32}\b`,
+		`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`} {
+		output = regexp.MustCompile(what).ReplaceAllString(output, "…")
+	}
+	return strings.TrimSpace(output)
+}
+
+// A shell keeps its variables from one command to the next.
+type shell struct {
+	t      *testing.T
+	stdin  io.Writer
+	stdout *bufio.Reader
+}
+
+func startShell(t *testing.T, client string) *shell {
+	t.Helper()
+	cmd := exec.Command("sh")
+	cmd.Env = append(os.Environ(), "CLIENT="+client)
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		stdin.Close()
+		cmd.Wait()
+	})
+	return &shell{t, stdin, bufio.NewReader(stdout)}
+}
+
+func (s *shell) run(command string) (output string) {
+	s.t.Helper()
+	const end = "the end of the output"
+	fmt.Fprintf(s.stdin, "%s\necho; echo %s\n", command, end)
+	for {
+		line, err := s.stdout.ReadString('\n')
+		if err != nil {
+			s.t.Fatalf("$ %s: %v", command, err)
+		}
+		if strings.TrimSpace(line) == end {
+			return output
+		}
+		output += line
 	}
 }
 
@@ -1054,7 +1285,7 @@ func sourceFiles(t *testing.T) []string {
 func goFiles(t *testing.T) []string {
 	t.Helper()
 	var files []string
-	for _, pattern := range []string{"*.go"} {
+	for _, pattern := range []string{"*.go", "client/*.go"} {
 		matches, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)
@@ -1119,6 +1350,16 @@ func (p *program) stop() (exitStatus int) {
 	return p.wait()
 }
 
+func runClient(t *testing.T, args ...string) (exitStatus int, output string) {
+	t.Helper()
+	cmd := exec.Command(binary(t, "client"), args...)
+	out, err := cmd.Output()
+	if _, exited := errors.AsType[*exec.ExitError](err); err != nil && !exited {
+		t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode(), string(out)
+}
+
 // wantOneLine starts the server and wants it to end at once.
 func wantOneLine(t *testing.T, status int, want string, args ...string) {
 	t.Helper()
@@ -1152,7 +1393,7 @@ func (b *safeBuffer) String() string {
 	return b.buffer.String()
 }
 
-// binary is the path of the program, which is built once for all tests.
+// binary is the path of a program, both of which are built once for all tests.
 func binary(t *testing.T, name string) string {
 	t.Helper()
 	if err := build(); err != nil {
@@ -1164,7 +1405,7 @@ func binary(t *testing.T, name string) string {
 var (
 	binaries string // a folder that TestMain makes and removes
 	build    = sync.OnceValue(func() error {
-		out, err := exec.Command("go", "build", "-o", binaries, ".").CombinedOutput()
+		out, err := exec.Command("go", "build", "-o", binaries, ".", "./client").CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("%w: %s", err, out)
 		}
