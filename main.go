@@ -12,6 +12,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -28,6 +29,8 @@ import (
 func main() {
 	addr := flag.String("addr", "127.0.0.1:8001", "listen `address`")
 	ttl := flag.Duration("ttl", 15*time.Minute, "how long a token lives")
+	cert := flag.String("cert", "", "PEM `file` of the TLS certificate, with -key")
+	key := flag.String("key", "", "PEM `file` of the TLS key, with -cert")
 	quiet := flag.Bool("quiet", false, "print warnings and errors only")
 	help := flag.Bool("h", false, "print this list")
 	flag.BoolVar(help, "help", false, "print this list")
@@ -38,6 +41,7 @@ func main() {
 		return
 	}
 	check(*ttl >= time.Second && *ttl <= 8760*time.Hour, "-ttl must be 1s to 8760h, a year")
+	check((*cert == "") == (*key == ""), "-cert and -key belong together")
 	check(flag.NArg() == 0, "unexpected argument %q", flag.Arg(0))
 
 	level := slog.LevelInfo
@@ -45,7 +49,7 @@ func main() {
 		level = slog.LevelWarn
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
-	listener, url := listen(*addr)
+	listener, url := listen(*addr, *cert, *key, log)
 	s := &server{newUsers(bcrypt.DefaultCost), newOpaqueTokens(*ttl), *ttl, log}
 	s.serve(listener, url, *quiet)
 }
@@ -71,7 +75,7 @@ func fail(status int, reason any) {
 }
 
 // listen opens the port and says under which URL.
-func listen(addr string) (net.Listener, string) {
+func listen(addr, cert, key string, log *slog.Logger) (net.Listener, string) {
 	_, err := net.ResolveTCPAddr("tcp", addr)
 	check(err == nil && addr != "", "-addr must be a host and a port, not %q", addr)
 	listener := must(net.Listen("tcp", addr))
@@ -79,6 +83,14 @@ func listen(addr string) (net.Listener, string) {
 	host := at.String()
 	if at.IP.IsUnspecified() { // every interface: no address to go to
 		host = fmt.Sprintf("localhost:%d", at.Port)
+	}
+	if cert != "" {
+		pair := must(tls.LoadX509KeyPair(cert, key))
+		config := &tls.Config{Certificates: []tls.Certificate{pair}}
+		return tls.NewListener(listener, config), "https://" + host
+	}
+	if !at.IP.IsLoopback() {
+		log.Warn("without -cert and -key, whoever is on the network can read passwords and tokens")
 	}
 	return listener, "http://" + host
 }

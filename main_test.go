@@ -7,18 +7,26 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"go/parser"
 	"go/token"
 	"io"
 	"log/slog"
+	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -740,6 +748,8 @@ func TestABadCommandLineGetsOneLineAndStatus2(t *testing.T) {
 		"-addr 127.0.0.1:99999":   "-addr",
 		"-addr 127.0.0.1:0 -x":    "-x",
 		"-addr 127.0.0.1:0 hello": "hello",
+		"-cert cert.pem":          "-key",
+		"-key key.pem":            "-cert",
 		"-quiet=perhaps":          "-quiet",
 	} {
 		wantOneLine(t, 2, want, strings.Fields(args)...)
@@ -750,6 +760,10 @@ func TestWhatCannotBeServedGetsOneLineAndStatus1(t *testing.T) {
 	taken := startProgram(t)
 	address := strings.TrimPrefix(taken.url, "http://")
 	wantOneLine(t, 1, "address already in use", "-addr", address)
+
+	cert, key := certificate(t)
+	wantOneLine(t, 1, "no such file", "-addr", "127.0.0.1:0", "-cert", cert, "-key", key+"x")
+	wantOneLine(t, 1, "PEM", "-addr", "127.0.0.1:0", "-cert", "go.mod", "-key", key)
 }
 
 func TestHelpListsTheFlags(t *testing.T) {
@@ -773,6 +787,37 @@ func TestQuietPrintsWarningsOnly(t *testing.T) {
 	}
 	if got := p.stdout.String() + p.stderr.String(); got != "" {
 		t.Errorf("got %q, want nothing", got)
+	}
+}
+
+func TestPlainHTTPBeyondLoopbackIsWarnedAbout(t *testing.T) {
+	p := startProgram(t, "-addr", "0.0.0.0:0")
+	p.stop()
+	if got := p.stderr.String(); !strings.Contains(got, "level=WARN") ||
+		!strings.Contains(got, "passwords and tokens") {
+		t.Errorf("got %q, want a warning that names the risk", got)
+	}
+}
+
+func TestTLSKeepsPasswordsOffTheNetwork(t *testing.T) {
+	cert, key := certificate(t)
+	p := startProgram(t, "-addr", "127.0.0.1:0", "-cert", cert, "-key", key)
+	if !strings.HasPrefix(p.url, "https://127.0.0.1:") {
+		t.Fatalf("got URL %s, want https", p.url)
+	}
+	roots := x509.NewCertPool()
+	if pem, err := os.ReadFile(cert); err != nil || !roots.AppendCertsFromPEM(pem) {
+		t.Fatal("no certificate", err)
+	}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
+	got, err := client.PostForm(p.url+"/token",
+		url.Values{"username": {"user1"}, "password": {"password1"}})
+	if err != nil || got.StatusCode != 200 {
+		t.Errorf("got %v, %v, want 200", got, err)
+	}
+	if got, err := http.Get("http" + p.url[len("https"):] + "/protected"); err == nil &&
+		got.StatusCode != 400 {
+		t.Errorf("got %d for plain HTTP on the TLS port, want none or 400", got.StatusCode)
 	}
 }
 
@@ -1441,4 +1486,37 @@ func freeAddress(t *testing.T) string {
 	}
 	defer l.Close()
 	return l.Addr().String()
+}
+
+// certificate makes a self-signed one for 127.0.0.1 and returns its two files.
+func certificate(t *testing.T) (cert, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1),
+		NotBefore:    time.Now().Add(-time.Hour),
+		NotAfter:     time.Now().Add(time.Hour),
+		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
+	public, err := x509.CreateCertificate(rand.Reader, template, template,
+		private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(name, kind string, der []byte) string {
+		path := filepath.Join(t.TempDir(), name)
+		block := pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
+		if err := os.WriteFile(path, block, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	return write("cert.pem", "CERTIFICATE", public), write("key.pem", "PRIVATE KEY", secret)
 }
