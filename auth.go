@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"io"
@@ -39,7 +40,7 @@ func (s *server) answer(status int, event string, decide handler) http.HandlerFu
 			s.log.Info(event, "username", username)
 		} else {
 			s.log.Info(event+" refused", "username", username, "reason", err)
-			no := err.(refusal) // handlers return no other error
+			no := refusalFor(err)
 			if name, value, ok := strings.Cut(no.header, ": "); ok {
 				w.Header().Set(name, value)
 			}
@@ -74,12 +75,24 @@ func invalid(detail string) refusal { return refusal{400, "invalid_request", det
 const challenge = `WWW-Authenticate: Bearer realm="token server"`
 
 var (
-	wrongPassword = refusal{401, "invalid_grant", "Incorrect username or password", challenge}
 	// error= tells a client that a new token would help.
 	invalidToken = refusal{401, "invalid_token", "Invalid authentication credentials",
 		challenge + `, error="invalid_token"`}
-	disabled = refusal{403, "access_denied", "Inactive user", ""}
 )
+
+// refusalFor finds the answer to an error, also to those of the other files.
+func refusalFor(err error) refusal {
+	if no, ok := err.(refusal); ok {
+		return no
+	}
+	return cmp.Or(map[error]refusal{
+		errWrongPassword: {401, "invalid_grant", "Incorrect username or password", challenge},
+		errFull:          {503, "temporarily_unavailable", "No room for more", "Retry-After: 600"},
+		errTaken:         {409, "conflict", "already registered", ""},
+		errBadName:       invalid("username: 1 to 64 of a-z 0-9 . _ @ -"),
+		errBadPassword:   invalid("password: 8 characters to 72 bytes, no NUL, not the username"),
+	}[err], refusal{500, "server_error", "Internal error", ""})
+}
 
 // issueToken trades a username and a password for a token.
 //
@@ -87,7 +100,7 @@ var (
 // systems (RFC 9700 §2.4), because the client gets to see the user's password:
 // they use the authorization code grant with PKCE.
 func (s *server) issueToken(r *http.Request) (string, any, error) {
-	form, err := read(r,
+	form, err := read(r, formType, url.ParseQuery,
 		"grant_type", "username", "password", "scope", "client_id", "client_secret")
 	if err != nil {
 		return "", nil, err
@@ -101,7 +114,7 @@ func (s *server) issueToken(r *http.Request) (string, any, error) {
 	}
 	user, err := s.users.authenticate(username, password)
 	if err != nil {
-		return username, nil, wrongPassword
+		return username, nil, err
 	}
 	token, expires := s.tokens.Issue(user)
 	return user, map[string]any{
@@ -115,7 +128,7 @@ func (s *server) issueToken(r *http.Request) (string, any, error) {
 // revoke follows RFC 7009. Whoever shows a token may kill it: at worst
 // a thief logs the owner out. An unknown token is as dead as was asked for.
 func (s *server) revoke(r *http.Request) (string, any, error) {
-	form, err := read(r, "token", "token_type_hint")
+	form, err := read(r, formType, url.ParseQuery, "token", "token_type_hint")
 	if err != nil {
 		return "", nil, err
 	}
@@ -125,56 +138,101 @@ func (s *server) revoke(r *http.Request) (string, any, error) {
 	return s.tokens.Revoke(form.Get("token")), nil, nil
 }
 
+// register answers a taken name with 409, which tells who has an account: only a mail
+// to the new user's address could avoid that.
+func (s *server) register(r *http.Request) (string, any, error) {
+	fields, err := read(r, "application/json", parseObject, "username", "password")
+	if err != nil {
+		return "", nil, err
+	}
+	if len(fields) != 2 {
+		return fields.Get("username"), nil, invalid("Send username and password, nothing else")
+	}
+	username := fields.Get("username")
+	err = s.users.register(username, fields.Get("password"))
+	return username, map[string]string{"username": username}, err
+}
+
 // guard opens to a bearer: whoever shows a good token. A stolen one is as good as the
-// user's own until it dies. Whatever is wrong with a token, the answer is the same:
-// how it failed is nobody's business.
+// user's own until it dies.
 func (s *server) guard(open func(username string) any) handler {
 	return func(r *http.Request) (string, any, error) {
-		if len(r.Header["Authorization"]) > 1 { // Get would hide the second
-			return "", nil, invalid("Send one Authorization header")
-		}
-		scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-		if !strings.EqualFold(scheme, "Bearer") {
-			return "", nil, refusal{401, "unauthorized", "Not authenticated", challenge}
-		}
-		username, _, err := s.tokens.Check(strings.TrimLeft(token, " "))
+		username, err := s.bearer(r)
 		if err != nil {
-			return "", nil, invalidToken
-		}
-		// We know who this is (authentication), but they may not enter (authorization):
-		// 403, since no other token would help them.
-		if s.users.byName[username].disabled {
-			return username, nil, disabled
+			return username, nil, err
 		}
 		return username, open(username), nil
 	}
+}
+
+// bearer decides whose good token a request shows. Whatever is wrong with a token,
+// the answer is the same: how it failed is nobody's business.
+func (s *server) bearer(r *http.Request) (string, error) {
+	if len(r.Header["Authorization"]) > 1 { // Get would hide the second
+		return "", invalid("Send one Authorization header")
+	}
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return "", refusal{401, "unauthorized", "Not authenticated", challenge}
+	}
+	username, _, err := s.tokens.Check(strings.TrimLeft(token, " "))
+	switch {
+	case err != nil:
+		err = invalidToken
+	case s.users.lookup(username).disabled:
+		// We know who this is (authentication), but they may not enter
+		// (authorization): 403, since no other token would help them.
+		err = refusal{403, "access_denied", "Inactive user", ""}
+	}
+	return username, err
 }
 
 func protected(username string) any {
 	return map[string]string{"message": "Success to authentication, " + username + "!"}
 }
 
-// read returns the fields of a form. Those with these names are text and may come
+// read returns the fields of a body. Those with these names are text and may come
 // once each. r.FormValue would be a trap: it reads the query too, which ends up in
 // logs and browser histories, and of a field that came twice it returns the first,
 // where another program may take the last.
-func read(r *http.Request, names ...string) (url.Values, error) {
-	if sent, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); sent != formType {
-		return nil, refusal{415, "invalid_request", "Send " + formType, ""}
+func read(r *http.Request, mediaType string, parse func(string) (url.Values, error),
+	names ...string) (url.Values, error) {
+	if sent, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); sent != mediaType {
+		return nil, refusal{415, "invalid_request", "Send " + mediaType, ""}
 	}
 	body, err := io.ReadAll(r.Body)
 	if errors.As(err, new(*http.MaxBytesError)) { // routes sets the limit
 		return nil, refusal{413, "invalid_request", "The body is larger than 4 KiB", ""}
 	}
-	form, parseErr := url.ParseQuery(string(body))
+	fields, parseErr := parse(string(body))
 	if err != nil || parseErr != nil {
-		return nil, invalid("The body is no form")
+		return nil, invalid("The body is not " + mediaType + " with text fields")
 	}
 	for _, name := range names {
 		// U+FFFD replaces what is no UTF-8: two passwords would become the same one.
-		if len(form[name]) > 1 || strings.ContainsAny(form.Get(name), "\x00\uFFFD") {
+		if len(fields[name]) > 1 || strings.ContainsAny(fields.Get(name), "\x00\uFFFD") {
 			return nil, invalid("Send each field once, in UTF-8")
 		}
 	}
-	return form, nil
+	return fields, nil
+}
+
+// parseObject is to a JSON object of strings what url.ParseQuery is to a form.
+// json.Unmarshal would take "USERNAME" for username, and would hide a second one.
+func parseObject(text string) (url.Values, error) {
+	failure := errors.New("not a JSON object of strings")
+	decoder := json.NewDecoder(strings.NewReader(text))
+	if first, _ := decoder.Token(); first != json.Delim('{') || !json.Valid([]byte(text)) {
+		return nil, failure
+	}
+	fields := url.Values{}
+	for decoder.More() {
+		name, _ := decoder.Token()
+		value, _ := decoder.Token()
+		if _, ok := value.(string); !ok {
+			return nil, failure
+		}
+		fields.Add(name.(string), value.(string))
+	}
+	return fields, nil
 }

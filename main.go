@@ -50,8 +50,7 @@ func main() {
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 	listener, url := listen(*addr, *cert, *key, log)
-	s := &server{newUsers(bcrypt.DefaultCost), newOpaqueTokens(*ttl), *ttl, log}
-	s.serve(listener, url, *quiet)
+	newServer(*ttl, log).serve(listener, url, *quiet)
 }
 
 // check ends the program over a wrong flag, with the status that package flag uses.
@@ -95,6 +94,12 @@ func listen(addr, cert, key string, log *slog.Logger) (net.Listener, string) {
 	return listener, "http://" + host
 }
 
+func newServer(ttl time.Duration, log *slog.Logger) *server {
+	users := newUsers(bcrypt.DefaultCost)
+	users.addDemoUsers()
+	return &server{users: users, tokens: newOpaqueTokens(ttl), ttl: ttl, log: log}
+}
+
 // serve goes on until Ctrl-C or SIGTERM. Requests in flight then still get their
 // answers, for which there are 10 seconds.
 func (s *server) serve(listener net.Listener, url string, quiet bool) {
@@ -129,9 +134,10 @@ func (s *server) routes() http.Handler {
 	mux.HandleFunc("GET /protected", s.answer(200, "access", s.guard(protected)))
 	mux.HandleFunc("POST /token", s.answer(200, "login", s.issueToken))
 	mux.HandleFunc("POST /revoke", s.answer(200, "revocation", s.revoke))
+	mux.HandleFunc("POST /register", s.answer(201, "registration", s.register))
 
 	// A page of another site that is open in the user's browser must not post here: it
-	// could try passwords from the user's address.
+	// could try passwords, or register names, from the user's address.
 	sameOrigin := http.NewCrossOriginProtection().Handler(mux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff") // JSON stays JSON

@@ -527,15 +527,155 @@ func TestADisabledUserIsKnownButMayNotEnter(t *testing.T) {
 	}
 }
 
+// Accounts.
+
+func TestWhoeverRegistersCanLogIn(t *testing.T) {
+	a := newAPI(t)
+	got := a.register("alice@example.com", "correct horse")
+	if got.Code != 201 || got.Body.String() != `{"username":"alice@example.com"}` {
+		t.Fatalf("got %d %s, want 201 and the username", got.Code, got.Body)
+	}
+	wantJSONHeaders(t, got)
+	login := a.post("/token", "username=alice@example.com&password=correct+horse")
+	token := decode(t, login)["access_token"].(string)
+	a.wantBody(a.get("/protected", "Bearer "+token),
+		`{"message":"Success to authentication, alice@example.com!"}`)
+}
+
+func TestRegistrationAccepts(t *testing.T) {
+	a := newAPI(t)
+	for _, c := range []struct{ statement, username, password string }{
+		{"a name of one character", "a", "password9"},
+		{"a name of 64 characters", strings.Repeat("a", 64), "password9"},
+		{"every kind of character in a name", "a.b_c-d@0", "password9"},
+		{"a password of 8 characters", "eight", "12345678"},
+		{"8 characters that are not ASCII", "kanji", "認証認可認証認可"},
+		{"a password of 72 bytes", "long", strings.Repeat("x", 72)},
+		{"a password of all kinds of characters", "all", " \t\n\"\\ü\u2028<>"},
+	} {
+		t.Run(c.statement, func(t *testing.T) {
+			a.wantStatus(a.register(c.username, c.password), 201)
+			login := url.Values{"username": {c.username}, "password": {c.password}}
+			a.wantStatus(a.post("/token", login.Encode()), 200)
+			login.Set("password", c.password+"x")
+			a.wantRefusal(a.post("/token", login.Encode()), 401, "invalid_grant")
+		})
+	}
+}
+
+func TestRegistrationRefuses(t *testing.T) {
+	const jsonType = "application/json"
+	const good = `{"username":"alice","password":"password9"}`
+	named := func(name string) string { return strings.Replace(good, "alice", name, 1) }
+	with := func(password string) string { return strings.Replace(good, "password9", password, 1) }
+	for _, c := range []struct {
+		statement, contentType, body string
+		status                       int
+	}{
+		{"a form", formType, "username=alice&password=password9", 415},
+		{"no media type", "", good, 415},
+		{"JSON of another kind", jsonType + "-seq", good, 415},
+		{"a body of more than 4 KiB", jsonType, good + strings.Repeat(" ", 4096), 413},
+		{"nothing", jsonType, "", 400},
+		{"a list", jsonType, "[" + good + "]", 400},
+		{"null", jsonType, "null", 400},
+		{"JSON that breaks off", jsonType, good[:30], 400},
+		{"something behind the JSON", jsonType, good + good, 400},
+		{"a missing comma", jsonType, strings.Replace(good, ",", " ", 1), 400},
+		{"single quotes", jsonType, strings.ReplaceAll(good, `"`, `'`), 400},
+		{"no password", jsonType, `{"username":"alice"}`, 400},
+		{"no username", jsonType, `{"password":"password9"}`, 400},
+		{"null for a password", jsonType, `{"username":"alice","password":null}`, 400},
+		{"a number for a password", jsonType, `{"username":"alice","password":123456789}`, 400},
+		{"a list for a password", jsonType, `{"username":"alice","password":["password9"]}`, 400},
+		{"an unknown field", jsonType, strings.Replace(good, "{", `{"disabled":"no",`, 1), 400},
+		{"a field name in capitals", jsonType,
+			strings.Replace(good, "username", "Username", 1), 400},
+		{"a username twice", jsonType, strings.Replace(good, "{", `{"username":"bob",`, 1), 400},
+		{"a password twice, once escaped", jsonType,
+			strings.Replace(good, "{", `{"p\u0061ssword":"password8",`, 1), 400},
+		{"an empty name", jsonType, named(""), 400},
+		{"a name of 65 characters", jsonType, named(strings.Repeat("a", 65)), 400},
+		{"capitals in a name", jsonType, named("Alice"), 400},
+		{"a space in a name", jsonType, named("alice "), 400},
+		{"a line break behind a name", jsonType, named(`alice\n`), 400},
+		{"a letter that looks like another", jsonType, named("аlice"), 400},
+		{"markup in a name", jsonType, named("<b>"), 400},
+		{"a password of 7 characters", jsonType, with("1234567"), 400},
+		{"7 characters in 21 bytes", jsonType, with("認証認可認証認"), 400},
+		{"a password of 73 bytes", jsonType, with(strings.Repeat("x", 73)), 400},
+		{"25 characters in 75 bytes", jsonType, with(strings.Repeat("認", 25)), 400},
+		{"a NUL in a password", jsonType, with(`pass\u0000word`), 400},
+		{"half a character in a password", jsonType, with(`password\ud800`), 400},
+		{"bytes that are not UTF-8", jsonType, with("password\xff"), 400},
+		{"the username", jsonType, `{"username":"samename","password":"samename"}`, 400},
+	} {
+		t.Run(c.statement, func(t *testing.T) {
+			a := newAPI(t)
+			got := a.do("POST", "/register", c.body, "Content-Type", c.contentType)
+			a.wantRefusal(got, c.status, "invalid_request")
+			if got := len(a.server.users.byName); got != 3 {
+				t.Errorf("got %d users, want the three that were there", got)
+			}
+		})
+	}
+}
+
+func TestATakenNameIsRefused(t *testing.T) {
+	a := newAPI(t)
+	a.server.users.cost = bcrypt.MaxCost // a hash would take days
+	got := a.register("user1", "password9")
+	a.wantRefusal(got, 409, "conflict")
+	if detail := decode(t, got)["detail"]; detail != "already registered" {
+		t.Errorf("got %q, want already registered", detail)
+	}
+	a.wantStatus(a.post("/token", "username=user1&password=password1"), 200)
+}
+
+func TestOf50RegistrationsOfOneNameOneWins(t *testing.T) {
+	a := newAPI(t)
+	statuses := make(chan int)
+	for i := range 50 {
+		go func() { statuses <- a.register("alice", fmt.Sprintf("password%d", i)).Code }()
+	}
+	counts := make(map[int]int)
+	for range 50 {
+		counts[<-statuses]++
+	}
+	if counts[201] != 1 || counts[409] != 49 {
+		t.Errorf("got %v, want one 201 and 49 times 409", counts)
+	}
+}
+
+func TestThereIsRoomFor10000Users(t *testing.T) {
+	a := newAPI(t)
+	for i := len(a.server.users.byName); i < 9_999; i++ {
+		a.server.users.byName[fmt.Sprint("filler", i)] = user{}
+	}
+	a.wantStatus(a.register("last", "password9"), 201)
+	a.wantRefusal(a.register("one-too-many", "password9"), 503, "temporarily_unavailable")
+}
+
 // A piece of a request's body would keep the whole body in memory.
 func TestATokenHoldsTheStoresCopyOfAName(t *testing.T) {
 	a := newAPI(t)
-	got, err := a.server.users.authenticate(strings.Clone("user1"), "password1")
+	a.register("alice", "password9")
+	got, err := a.server.users.authenticate(strings.Clone("alice"), "password9")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if unsafe.StringData(got) != unsafe.StringData(a.server.users.byName["user1"].name) {
+	if unsafe.StringData(got) != unsafe.StringData(a.server.users.byName["alice"].name) {
 		t.Error("got another copy of the name, want the store's")
+	}
+}
+
+func TestMadeUpNamesTakeNoMemory(t *testing.T) {
+	a := newAPI(t)
+	for i := range 1000 {
+		a.post("/token", fmt.Sprintf("username=name%d&password=wrong", i))
+	}
+	if got := len(a.server.users.byName); got != 3 {
+		t.Errorf("got %d users in memory, want 3", got)
 	}
 }
 
@@ -554,10 +694,14 @@ func TestEachEventIsLoggedWithTheUsername(t *testing.T) {
 			`level=INFO msg=login username=user1`},
 		{func() { a.post("/token", "username=user1&password=wrong") },
 			`level=INFO msg="login refused" username=user1 ` +
-				`reason="Incorrect username or password"`},
+				`reason="unknown user or wrong password"`},
 		{func() { a.post("/token", "username=a%0Alevel%3DERROR&password=wrong") },
 			`level=INFO msg="login refused" username="a\nlevel=ERROR" ` +
-				`reason="Incorrect username or password"`},
+				`reason="unknown user or wrong password"`},
+		{func() { a.register("alice", "password9") },
+			`level=INFO msg=registration username=alice`},
+		{func() { a.register("alice", "password9") },
+			`level=INFO msg="registration refused" username=alice reason="name taken"`},
 		{func() { a.get("/protected", "Bearer "+token) },
 			`level=INFO msg=access username=user1`},
 		{func() { a.get("/protected", "Bearer "+a.tokenOf("user3")) },
@@ -1185,6 +1329,7 @@ func newAPI(t testing.TB) *api {
 		ttl:    15 * time.Minute,
 		log:    slog.New(slog.NewTextHandler(&wholeRun, nil)),
 	}
+	s.users.addDemoUsers()
 	return &api{t: t, server: s, handler: s.routes()}
 }
 
@@ -1212,6 +1357,15 @@ func (a *api) do(method, path, body string, headers ...string) *httptest.Respons
 		a.t.Errorf("got Access-Control-Allow-Origin %q, want none anywhere", cors)
 	}
 	return w
+}
+
+func (a *api) register(username, password string) *httptest.ResponseRecorder {
+	a.t.Helper()
+	body, err := json.Marshal(map[string]string{"username": username, "password": password})
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return a.do("POST", "/register", string(body), "Content-Type", "application/json")
 }
 
 func (a *api) post(path, form string) *httptest.ResponseRecorder {

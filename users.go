@@ -6,17 +6,22 @@ package main
 import (
 	"cmp"
 	"errors"
+	"regexp"
 	"strings"
+	"sync"
+	"unicode/utf8"
 
 	"golang.org/x/crypto/bcrypt"
 )
 
-// users knows everyone who may log in, and does not change after the start. No password
-// is kept, only its bcrypt hash: salted, so that equal passwords look different, and
-// slow, so that whoever steals the hashes can try no more than some twenty passwords a
-// second on each core.
+// users knows everyone who may log in. No password is kept, only its bcrypt hash:
+// salted, so that equal passwords look different, and slow, so that whoever steals
+// the hashes can try no more than some twenty passwords a second on each core.
 type users struct {
-	dummy  string // the hash that stands in for a stranger's
+	cost  int    // of a hash: each step up doubles its time
+	dummy string // the hash that stands in for a stranger's
+
+	mu     sync.RWMutex // guards byName
 	byName map[string]user
 }
 
@@ -26,24 +31,46 @@ type user struct {
 	disabled bool   // may log in, but no guard opens
 }
 
-const maxPassword = 72 // bytes: bcrypt ignores whatever comes after them
+const (
+	maxUsers    = 10_000 // or registering would be a way to fill our memory
+	minPassword = 8      // characters; which ones is the user's business
+	maxPassword = 72     // bytes: bcrypt ignores whatever comes after them
+)
 
-var errWrongPassword = errors.New("unknown user or wrong password")
+var (
+	errWrongPassword = errors.New("unknown user or wrong password")
+	errBadName       = errors.New("not a name to register")
+	errBadPassword   = errors.New("not a password to register with")
+	errTaken         = errors.New("name taken")
+	errFull          = errors.New("no room for another user")
+)
 
-// newUsers has the article's two users, and one who is disabled. Their passwords are
-// public, which is why the server listens on loopback by default. Each step up of cost
-// doubles the time that a hash takes.
 func newUsers(cost int) *users {
-	u := &users{byName: make(map[string]user)}
-	hash := func(password string) string {
-		hash, _ := bcrypt.GenerateFromPassword([]byte(password), cost) // fails over 72 bytes
-		return string(hash)
+	u := &users{
+		cost:   cost,
+		byName: make(map[string]user),
 	}
-	for _, n := range []string{"1", "2", "3"} {
-		u.byName["user"+n] = user{"user" + n, hash("password" + n), n == "3"}
-	}
-	u.dummy = hash("nobody's password")
+	dummy, _ := bcrypt.GenerateFromPassword([]byte("nobody's password"), cost)
+	u.dummy = string(dummy)
 	return u
+}
+
+// addDemoUsers adds the article's two users, and one who is disabled. Their
+// passwords are public, which is why the server listens on loopback by default.
+func (u *users) addDemoUsers() {
+	for _, n := range []string{"1", "2", "3"} {
+		u.register("user"+n, "password"+n)
+	}
+	user3 := u.byName["user3"]
+	user3.disabled = true
+	u.byName["user3"] = user3
+}
+
+// lookup returns the zero user for a name that does not exist.
+func (u *users) lookup(name string) user {
+	u.mu.RLock()
+	defer u.mu.RUnlock()
+	return u.byName[name]
 }
 
 // authenticate returns the name of the user with this password, in this store's
@@ -51,7 +78,7 @@ func newUsers(cost int) *users {
 // token would then keep in memory. An unknown user costs a hash comparison too, or
 // the faster answer would tell which names exist.
 func (u *users) authenticate(name, password string) (string, error) {
-	found := u.byName[name]
+	found := u.lookup(name)
 	hash := cmp.Or(found.hash, u.dummy)
 	// bcrypt alone takes "abc\x00abc" for "abc", and 72 right bytes with any others
 	// behind them.
@@ -61,4 +88,37 @@ func (u *users) authenticate(name, password string) (string, error) {
 		return "", errWrongPassword
 	}
 	return found.name, nil
+}
+
+// validName allows what needs neither quoting nor folding. An e-mail address will do.
+var validName = regexp.MustCompile(`^[a-z0-9._@-]{1,64}$`)
+
+// register adds a user. The slow hash is computed outside the lock, so the name is
+// looked up before it, to save the work, and again after it: of many who want the
+// same one at once, one gets it.
+func (u *users) register(name, password string) error {
+	if !validName.MatchString(name) {
+		return errBadName
+	}
+	if utf8.RuneCountInString(password) < minPassword || len(password) > maxPassword ||
+		strings.Contains(password, "\x00") || password == name {
+		return errBadPassword
+	}
+	if u.lookup(name).name != "" {
+		return errTaken
+	}
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), u.cost)
+	if err != nil {
+		return err
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.byName[name].name != "" {
+		return errTaken
+	}
+	if len(u.byName) >= maxUsers {
+		return errFull
+	}
+	u.byName[name] = user{name: name, hash: string(hash)}
+	return nil
 }
