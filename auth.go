@@ -155,27 +155,27 @@ func (s *server) register(r *http.Request) (string, any, error) {
 
 // guard opens to a bearer: whoever shows a good token. A stolen one is as good as the
 // user's own until it dies.
-func (s *server) guard(open func(username string) any) handler {
+func (s *server) guard(open func(username string, expires time.Time) any) handler {
 	return func(r *http.Request) (string, any, error) {
-		username, err := s.bearer(r)
+		username, expires, err := s.bearer(r)
 		if err != nil {
 			return username, nil, err
 		}
-		return username, open(username), nil
+		return username, open(username, expires), nil
 	}
 }
 
 // bearer decides whose good token a request shows. Whatever is wrong with a token,
 // the answer is the same: how it failed is nobody's business.
-func (s *server) bearer(r *http.Request) (string, error) {
+func (s *server) bearer(r *http.Request) (string, time.Time, error) {
 	if len(r.Header["Authorization"]) > 1 { // Get would hide the second
-		return "", invalid("Send one Authorization header")
+		return "", time.Time{}, invalid("Send one Authorization header")
 	}
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") {
-		return "", refusal{401, "unauthorized", "Not authenticated", challenge}
+		return "", time.Time{}, refusal{401, "unauthorized", "Not authenticated", challenge}
 	}
-	username, _, err := s.tokens.Check(strings.TrimLeft(token, " "))
+	username, expires, err := s.tokens.Check(strings.TrimLeft(token, " "))
 	switch {
 	case err != nil:
 		err = invalidToken
@@ -184,11 +184,19 @@ func (s *server) bearer(r *http.Request) (string, error) {
 		// (authorization): 403, since no other token would help them.
 		err = refusal{403, "access_denied", "Inactive user", ""}
 	}
-	return username, err
+	return username, expires, err
 }
 
-func protected(username string) any {
+func protected(username string, _ time.Time) any {
 	return map[string]string{"message": "Success to authentication, " + username + "!"}
+}
+
+func me(username string, expires time.Time) any {
+	return map[string]any{"username": username, "expires_at": expires.UTC().Format(time.RFC3339)}
+}
+
+func items(username string, _ time.Time) any {
+	return []map[string]string{{"item_id": "Foo", "owner": username}}
 }
 
 // read returns the fields of a body. Those with these names are text and may come

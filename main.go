@@ -132,6 +132,8 @@ func greet(url string) {
 func (s *server) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /protected", s.answer(200, "access", s.guard(protected)))
+	mux.HandleFunc("GET /users/me", s.answer(200, "access", s.guard(me)))
+	mux.HandleFunc("GET /users/me/items", s.answer(200, "access", s.guard(items)))
 	mux.HandleFunc("POST /token", s.answer(200, "login", s.issueToken))
 	mux.HandleFunc("POST /revoke", s.answer(200, "revocation", s.revoke))
 	mux.HandleFunc("POST /register", s.answer(201, "registration", s.register))

@@ -669,6 +669,22 @@ func TestATokenHoldsTheStoresCopyOfAName(t *testing.T) {
 	}
 }
 
+func TestWhoAmI(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAPI(t)
+		token := "Bearer " + a.tokenOf("user2")
+		expires := time.Now().Add(15 * time.Minute).UTC().Format(time.RFC3339)
+		pass(5 * time.Minute)
+		a.wantBody(a.get("/users/me", token), `{"expires_at":"`+expires+`","username":"user2"}`)
+		a.wantBody(a.get("/users/me/items", token), `[{"item_id":"Foo","owner":"user2"}]`)
+		for _, path := range []string{"/users/me", "/users/me/items"} {
+			a.wantRefusal(a.get(path), 401, "unauthorized")
+			a.wantRefusal(a.get(path, "Bearer x"), 401, "invalid_token")
+			a.wantRefusal(a.get(path, "Bearer "+a.tokenOf("user3")), 403, "access_denied")
+		}
+	})
+}
+
 func TestMadeUpNamesTakeNoMemory(t *testing.T) {
 	a := newAPI(t)
 	for i := range 1000 {
