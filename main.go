@@ -134,6 +134,7 @@ func (s *server) routes() http.Handler {
 	mux.HandleFunc("GET /protected", s.answer(200, "access", s.guard(protected)))
 	mux.HandleFunc("GET /users/me", s.answer(200, "access", s.guard(me)))
 	mux.HandleFunc("GET /users/me/items", s.answer(200, "access", s.guard(items)))
+	mux.HandleFunc("GET /is_logged_in", s.answer(200, "is_logged_in", s.isLoggedIn))
 	mux.HandleFunc("POST /token", s.answer(200, "login", s.issueToken))
 	mux.HandleFunc("POST /revoke", s.answer(200, "revocation", s.revoke))
 	mux.HandleFunc("POST /register", s.answer(201, "registration", s.register))

@@ -685,6 +685,22 @@ func TestWhoAmI(t *testing.T) {
 	})
 }
 
+func TestBeingLoggedInIsOptional(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAPI(t)
+		token := "Bearer " + a.tokenOf("user1")
+		a.wantBody(a.get("/is_logged_in", token), `{"is_logged_in":true}`)
+		const no = `{"is_logged_in":false}`
+		a.wantBody(a.get("/is_logged_in"), no)
+		a.wantBody(a.get("/is_logged_in", "Basic x"), no)
+		a.wantBody(a.get("/is_logged_in", "Bearer x"), no)
+		a.wantBody(a.get("/is_logged_in", token, token), no)
+		a.wantBody(a.get("/is_logged_in", "Bearer "+a.tokenOf("user3")), no)
+		pass(15 * time.Minute)
+		a.wantBody(a.get("/is_logged_in", token), no)
+	})
+}
+
 func TestMadeUpNamesTakeNoMemory(t *testing.T) {
 	a := newAPI(t)
 	for i := range 1000 {
