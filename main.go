@@ -11,8 +11,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
+	"embed"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -124,7 +126,19 @@ func (s *server) serve(listener net.Listener, url string, quiet bool) {
 func greet(url string) {
 	fmt.Printf("listening on %[1]s (Ctrl-C to stop)\n"+
 		"users: user1/password1, user2/password2, and user3/password3 who is disabled\n"+
-		"next, in another terminal: go run ./client -url %[1]s\n", url)
+		"next, in another terminal: go run ./client -url %[1]s, or open %[1]s\n", url)
+}
+
+//go:embed client/index.html client/page.js client/page.css
+var pageFiles embed.FS
+
+// page serves the browser's client. If text were ever inserted as HTML by mistake, the
+// policy would still let no script run but the page's own.
+func page(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; "+
+		"style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; "+
+		"form-action 'none'; frame-ancestors 'none'")
+	http.ServeFileFS(w, r, pageFiles, "client/"+cmp.Or(r.URL.Path[1:], "index.html"))
 }
 
 // routes is everything that this server answers to. 404, and 405 with Allow, are
@@ -138,6 +152,9 @@ func (s *server) routes() http.Handler {
 	mux.HandleFunc("POST /token", s.answer(200, "login", s.issueToken))
 	mux.HandleFunc("POST /revoke", s.answer(200, "revocation", s.revoke))
 	mux.HandleFunc("POST /register", s.answer(201, "registration", s.register))
+	mux.HandleFunc("GET /{$}", page)
+	mux.HandleFunc("GET /page.js", page)
+	mux.HandleFunc("GET /page.css", page)
 
 	// A page of another site that is open in the user's browser must not post here: it
 	// could try passwords, or register names, from the user's address.

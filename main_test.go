@@ -701,6 +701,28 @@ func TestBeingLoggedInIsOptional(t *testing.T) {
 	})
 }
 
+func TestThePageIsServedWithAStrictPolicy(t *testing.T) {
+	a := newAPI(t)
+	for path, contentType := range map[string]string{
+		"/":         "text/html; charset=utf-8",
+		"/page.js":  "text/javascript; charset=utf-8",
+		"/page.css": "text/css; charset=utf-8",
+	} {
+		got := a.do("GET", path, "")
+		a.wantStatus(got, 200)
+		if value := got.Header().Get("Content-Type"); value != contentType {
+			t.Errorf("%s: got %s, want %s", path, value, contentType)
+		}
+		policy := got.Header().Get("Content-Security-Policy")
+		if !strings.Contains(policy, "default-src 'none'") || strings.Contains(policy, "unsafe") ||
+			!strings.Contains(policy, "frame-ancestors 'none'") {
+			t.Errorf("%s: got policy %q, want one that starts from nothing", path, policy)
+		}
+	}
+	a.wantStatus(a.do("GET", "/main.go", ""), 404)
+	a.wantStatus(a.do("GET", "/client/main.go", ""), 404)
+}
+
 func TestMadeUpNamesTakeNoMemory(t *testing.T) {
 	a := newAPI(t)
 	for i := range 1000 {
