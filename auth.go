@@ -87,6 +87,7 @@ func refusalFor(err error) refusal {
 	}
 	return cmp.Or(map[error]refusal{
 		errWrongPassword: {401, "invalid_grant", "Incorrect username or password", challenge},
+		errBusy:          {503, "temporarily_unavailable", "Too many logins", "Retry-After: 2"},
 		errFull:          {503, "temporarily_unavailable", "No room for more", "Retry-After: 600"},
 		errTaken:         {409, "conflict", "already registered", ""},
 		errBadName:       invalid("username: 1 to 64 of a-z 0-9 . _ @ -"),
@@ -112,7 +113,7 @@ func (s *server) issueToken(r *http.Request) (string, any, error) {
 	if username == "" || password == "" {
 		return username, nil, invalid("Send username and password")
 	}
-	user, err := s.users.authenticate(username, password)
+	user, err := s.users.authenticate(r.Context(), username, password)
 	if err != nil {
 		return username, nil, err
 	}
@@ -149,7 +150,7 @@ func (s *server) register(r *http.Request) (string, any, error) {
 		return fields.Get("username"), nil, invalid("Send username and password, nothing else")
 	}
 	username := fields.Get("username")
-	err = s.users.register(username, fields.Get("password"))
+	err = s.users.register(r.Context(), username, fields.Get("password"))
 	return username, map[string]string{"username": username}, err
 }
 

@@ -7,6 +7,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -280,7 +281,7 @@ func TestAnUnknownUserCostsTheSameHash(t *testing.T) {
 	for _, name := range []string{"user1", "nobody"} {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		a.server.users.authenticate(name, "wrong")
+		a.server.users.authenticate(t.Context(), name, "wrong")
 		runtime.ReadMemStats(&after)
 		if got := after.TotalAlloc - before.TotalAlloc; got < 4<<10 {
 			t.Errorf("got %d bytes allocated for %s, want those of a hash", got, name)
@@ -314,7 +315,7 @@ func TestTheWholePasswordCounts(t *testing.T) {
 		{"another user's does not", "short", "password1", errWrongPassword},
 		{"an unknown user's dummy does not", "nobody", "nobody's password", errWrongPassword},
 	} {
-		if _, err := u.authenticate(c.name, c.password); !errors.Is(err, c.want) {
+		if _, err := u.authenticate(t.Context(), c.name, c.password); !errors.Is(err, c.want) {
 			t.Errorf("%s: got %v, want %v", c.statement, err, c.want)
 		}
 	}
@@ -634,6 +635,7 @@ func TestATakenNameIsRefused(t *testing.T) {
 
 func TestOf50RegistrationsOfOneNameOneWins(t *testing.T) {
 	a := newAPI(t)
+	a.server.users.slots = make(chan struct{}, 8)
 	statuses := make(chan int)
 	for i := range 50 {
 		go func() { statuses <- a.register("alice", fmt.Sprintf("password%d", i)).Code }()
@@ -660,7 +662,7 @@ func TestThereIsRoomFor10000Users(t *testing.T) {
 func TestATokenHoldsTheStoresCopyOfAName(t *testing.T) {
 	a := newAPI(t)
 	a.register("alice", "password9")
-	got, err := a.server.users.authenticate(strings.Clone("alice"), "password9")
+	got, err := a.server.users.authenticate(t.Context(), strings.Clone("alice"), "password9")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -723,6 +725,8 @@ func TestThePageIsServedWithAStrictPolicy(t *testing.T) {
 	a.wantStatus(a.do("GET", "/client/main.go", ""), 404)
 }
 
+// Floods.
+
 func TestMadeUpNamesTakeNoMemory(t *testing.T) {
 	a := newAPI(t)
 	for i := range 1000 {
@@ -730,6 +734,55 @@ func TestMadeUpNamesTakeNoMemory(t *testing.T) {
 	}
 	if got := len(a.server.users.byName); got != 3 {
 		t.Errorf("got %d users in memory, want 3", got)
+	}
+}
+
+func TestALoginThatGetsNoSlotWithin2SecondsIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAPI(t)
+		for range cap(a.server.users.slots) {
+			a.server.users.slots <- struct{}{}
+		}
+		start := time.Now()
+		a.wantRefusal(a.post("/token", "username=user1&password=password1"),
+			503, "temporarily_unavailable")
+		a.wantRefusal(a.register("alice", "password9"), 503, "temporarily_unavailable")
+		if waited := time.Since(start); waited != 4*time.Second {
+			t.Errorf("got refused after %v, want 2s each", waited)
+		}
+		<-a.server.users.slots
+		a.wantStatus(a.post("/token", "username=user1&password=password1"), 200)
+		if got := len(a.server.users.slots); got != cap(a.server.users.slots)-1 {
+			t.Errorf("got %d slots taken, want the login's free again", got)
+		}
+	})
+}
+
+func TestACallerWhoHangsUpLeavesTheQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := newUsers(bcrypt.MinCost)
+		for range cap(u.slots) {
+			u.slots <- struct{}{}
+		}
+		ctx, hangUp := context.WithCancel(t.Context())
+		start := time.Now()
+		time.AfterFunc(time.Second, hangUp)
+		if _, err := u.authenticate(ctx, "user1", "password1"); err != errBusy {
+			t.Errorf("got %v, want %v", err, errBusy)
+		}
+		if waited := time.Since(start); waited != time.Second {
+			t.Errorf("got back after %v, want at once", waited)
+		}
+	})
+}
+
+func TestAFloodOfLoginsLeavesHalfTheProcessors(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
+	for processors, want := range map[int]int{1: 1, 2: 1, 4: 2, 16: 8} {
+		runtime.GOMAXPROCS(processors)
+		if got := cap(newUsers(bcrypt.MinCost).slots); got != want {
+			t.Errorf("got %d slots for %d processors, want %d", got, processors, want)
+		}
 	}
 }
 

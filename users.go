@@ -5,10 +5,13 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"regexp"
+	"runtime"
 	"strings"
 	"sync"
+	"time"
 	"unicode/utf8"
 
 	"golang.org/x/crypto/bcrypt"
@@ -18,8 +21,9 @@ import (
 // salted, so that equal passwords look different, and slow, so that whoever steals
 // the hashes can try no more than some twenty passwords a second on each core.
 type users struct {
-	cost  int    // of a hash: each step up doubles its time
-	dummy string // the hash that stands in for a stranger's
+	cost  int           // of a hash: each step up doubles its time
+	dummy string        // the hash that stands in for a stranger's
+	slots chan struct{} // holds one entry for each hash that is being computed
 
 	mu     sync.RWMutex // guards byName
 	byName map[string]user
@@ -35,19 +39,25 @@ const (
 	maxUsers    = 10_000 // or registering would be a way to fill our memory
 	minPassword = 8      // characters; which ones is the user's business
 	maxPassword = 72     // bytes: bcrypt ignores whatever comes after them
+
+	maxWait = 2 * time.Second
 )
 
 var (
 	errWrongPassword = errors.New("unknown user or wrong password")
+	errBusy          = errors.New("no slot for another hash")
 	errBadName       = errors.New("not a name to register")
 	errBadPassword   = errors.New("not a password to register with")
 	errTaken         = errors.New("name taken")
 	errFull          = errors.New("no room for another user")
 )
 
+// newUsers has slots for half the processors, so that a flood of logins leaves the
+// other half to everyone who has a token already.
 func newUsers(cost int) *users {
 	u := &users{
 		cost:   cost,
+		slots:  make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
 		byName: make(map[string]user),
 	}
 	dummy, _ := bcrypt.GenerateFromPassword([]byte("nobody's password"), cost)
@@ -59,7 +69,7 @@ func newUsers(cost int) *users {
 // passwords are public, which is why the server listens on loopback by default.
 func (u *users) addDemoUsers() {
 	for _, n := range []string{"1", "2", "3"} {
-		u.register("user"+n, "password"+n)
+		u.register(context.Background(), "user"+n, "password"+n)
 	}
 	user3 := u.byName["user3"]
 	user3.disabled = true
@@ -77,7 +87,11 @@ func (u *users) lookup(name string) user {
 // own copy: what was passed in may be a piece of a whole request body, which a
 // token would then keep in memory. An unknown user costs a hash comparison too, or
 // the faster answer would tell which names exist.
-func (u *users) authenticate(name, password string) (string, error) {
+func (u *users) authenticate(ctx context.Context, name, password string) (string, error) {
+	if err := u.takeSlot(ctx); err != nil {
+		return "", err
+	}
+	defer func() { <-u.slots }()
 	found := u.lookup(name)
 	hash := cmp.Or(found.hash, u.dummy)
 	// bcrypt alone takes "abc\x00abc" for "abc", and 72 right bytes with any others
@@ -90,13 +104,25 @@ func (u *users) authenticate(name, password string) (string, error) {
 	return found.name, nil
 }
 
+// takeSlot waits for a place to compute a hash in, unless the caller hangs up.
+func (u *users) takeSlot(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, maxWait)
+	defer cancel()
+	select {
+	case u.slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return errBusy
+	}
+}
+
 // validName allows what needs neither quoting nor folding. An e-mail address will do.
 var validName = regexp.MustCompile(`^[a-z0-9._@-]{1,64}$`)
 
 // register adds a user. The slow hash is computed outside the lock, so the name is
 // looked up before it, to save the work, and again after it: of many who want the
 // same one at once, one gets it.
-func (u *users) register(name, password string) error {
+func (u *users) register(ctx context.Context, name, password string) error {
 	if !validName.MatchString(name) {
 		return errBadName
 	}
@@ -104,6 +130,10 @@ func (u *users) register(name, password string) error {
 		strings.Contains(password, "\x00") || password == name {
 		return errBadPassword
 	}
+	if err := u.takeSlot(ctx); err != nil {
+		return err
+	}
+	defer func() { <-u.slots }()
 	if u.lookup(name).name != "" {
 		return errTaken
 	}
