@@ -18,7 +18,7 @@ import (
 
 type server struct {
 	users  *users
-	tokens *opaqueTokens
+	tokens tokenService
 	ttl    time.Duration // of a token
 	log    *slog.Logger
 }
@@ -93,6 +93,8 @@ func refusalFor(err error) refusal {
 		errTaken:         {409, "conflict", "already registered", ""},
 		errBadName:       invalid("username: 1 to 64 of a-z 0-9 . _ @ -"),
 		errBadPassword:   invalid("password: 8 characters to 72 bytes, no NUL, not the username"),
+		errors.ErrUnsupported: {400, "unsupported_token_type",
+			"A signed token stays good until it expires", ""},
 	}[err], refusal{500, "server_error", "Internal error", ""})
 }
 
@@ -118,13 +120,13 @@ func (s *server) issueToken(r *http.Request) (string, any, error) {
 	if err != nil {
 		return username, nil, err
 	}
-	token, expires := s.tokens.Issue(user)
+	token, expires, err := s.tokens.Issue(user)
 	return user, map[string]any{
 		"access_token": token,
 		"token_type":   "bearer",
 		"expires_in":   int(s.ttl.Seconds()),
 		"expires_at":   expires.UTC().Format(time.RFC3339),
-	}, nil
+	}, err
 }
 
 // revoke follows RFC 7009. Whoever shows a token may kill it: at worst
@@ -137,7 +139,8 @@ func (s *server) revoke(r *http.Request) (string, any, error) {
 	if form.Get("token") == "" {
 		return "", nil, invalid("Send the token")
 	}
-	return s.tokens.Revoke(form.Get("token")), nil, nil
+	username, err := s.tokens.Revoke(form.Get("token"))
+	return username, nil, err
 }
 
 // register answers a taken name with 409, which tells who has an account: only a mail

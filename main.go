@@ -15,6 +15,7 @@ import (
 	"context"
 	"crypto/tls"
 	"embed"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -22,8 +23,10 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
+	"tokenserver/jwt"
 
 	"golang.org/x/crypto/bcrypt"
 )
@@ -31,6 +34,7 @@ import (
 func main() {
 	addr := flag.String("addr", "127.0.0.1:8001", "listen `address`")
 	ttl := flag.Duration("ttl", 15*time.Minute, "how long a token lives")
+	kind := flag.String("token", "opaque", "opaque, hs256 or rs256")
 	cert := flag.String("cert", "", "PEM `file` of the TLS certificate, with -key")
 	key := flag.String("key", "", "PEM `file` of the TLS key, with -cert")
 	quiet := flag.Bool("quiet", false, "print warnings and errors only")
@@ -42,6 +46,8 @@ func main() {
 		flag.PrintDefaults()
 		return
 	}
+	kinds := []string{"opaque", "hs256", "rs256"}
+	check(slices.Contains(kinds, *kind), "-token must be one of %v, not %q", kinds, *kind)
 	check(*ttl >= time.Second && *ttl <= 8760*time.Hour, "-ttl must be 1s to 8760h, a year")
 	check((*cert == "") == (*key == ""), "-cert and -key belong together")
 	check(flag.NArg() == 0, "unexpected argument %q", flag.Arg(0))
@@ -52,7 +58,7 @@ func main() {
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 	listener, url := listen(*addr, *cert, *key, log)
-	newServer(*ttl, log).serve(listener, url, *quiet)
+	newServer(*kind, *ttl, url, log).serve(listener, url, *quiet)
 }
 
 // check ends the program over a wrong flag, with the status that package flag uses.
@@ -96,10 +102,15 @@ func listen(addr, cert, key string, log *slog.Logger) (net.Listener, string) {
 	return listener, "http://" + host
 }
 
-func newServer(ttl time.Duration, log *slog.Logger) *server {
+// newServer picks the kind of token.
+func newServer(kind string, ttl time.Duration, url string, log *slog.Logger) *server {
 	users := newUsers(bcrypt.DefaultCost)
 	users.addDemoUsers()
-	return &server{users: users, tokens: newOpaqueTokens(ttl), ttl: ttl, log: log}
+	s := &server{users: users, tokens: newOpaqueTokens(ttl), ttl: ttl, log: log}
+	if kind != "opaque" {
+		s.tokens = must(jwt.New(kind, ttl, url))
+	}
+	return s
 }
 
 // serve goes on until Ctrl-C or SIGTERM. Requests in flight then still get their
@@ -155,6 +166,12 @@ func (s *server) routes() http.Handler {
 	mux.HandleFunc("GET /{$}", page)
 	mux.HandleFunc("GET /page.js", page)
 	mux.HandleFunc("GET /page.css", page)
+	if signed, ok := s.tokens.(*jwt.Service); ok && signed.JWKS() != nil {
+		keys := func(*http.Request) (string, any, error) {
+			return "", json.RawMessage(signed.JWKS()), nil
+		}
+		mux.HandleFunc("GET /.well-known/jwks.json", s.answer(200, "keys", keys))
+	}
 
 	// A page of another site that is open in the user's browser must not post here: it
 	// could try passwords, or register names, from the user's address.

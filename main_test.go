@@ -189,7 +189,7 @@ func TestARevokedTokenStaysDeadAfterTheMapsHaveTurned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tokens := newOpaqueTokens(15 * time.Minute)
 		pass(14 * time.Minute)
-		token, _ := tokens.Issue("user1")
+		token, _, _ := tokens.Issue("user1")
 		pass(2 * time.Minute)
 		tokens.Issue("user2") // the first token now stands in the old map
 		wantOwner(t, tokens, token, "user1")
@@ -200,7 +200,10 @@ func TestARevokedTokenStaysDeadAfterTheMapsHaveTurned(t *testing.T) {
 
 func TestNoUsableTokenIsInMemory(t *testing.T) {
 	tokens := newOpaqueTokens(15 * time.Minute)
-	token, _ := tokens.Issue("user1")
+	token, _, err := tokens.Issue("user1")
+	if err != nil {
+		t.Fatal(err)
+	}
 	if dump := fmt.Sprintf("%#v", tokens); strings.Contains(dump, token) {
 		t.Error("got the token in the service's memory, want its hash only")
 	}
@@ -252,7 +255,7 @@ func TestNoTokenIsForgottenWhileItLives(t *testing.T) {
 			}
 			if minute%7 < 3 || minute > 100 { // busy, then not, then busy
 				username := fmt.Sprint("user", minute)
-				token, expires := tokens.Issue(username)
+				token, expires, _ := tokens.Issue(username)
 				all = append(all, issued{username, token, expires})
 			}
 			pass(time.Minute)
@@ -1110,6 +1113,7 @@ func TestABadCommandLineGetsOneLineAndStatus2(t *testing.T) {
 		"-cert cert.pem":          "-key",
 		"-key key.pem":            "-cert",
 		"-quiet=perhaps":          "-quiet",
+		"-token paper":            "paper",
 	} {
 		wantOneLine(t, 2, want, strings.Fields(args)...)
 	}
@@ -1289,6 +1293,7 @@ func TestEveryFileKeepsToItsRoom(t *testing.T) {
 		"net/http":                   {"main.go", "auth.go", "client/main.go", "jwt/"},
 		"golang.org/x/crypto/bcrypt": {"users.go", "main.go"},
 		"crypto/rand":                {"tokens.go", "jwt/"},
+		"tokenserver/jwt":            {"main.go"},
 	}
 	for _, file := range sourceFiles(t) {
 		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
@@ -1344,7 +1349,7 @@ func TestTheREADMENamesOnlyWhatIsThere(t *testing.T) {
 			t.Errorf("the README names %s, which is not there", name)
 		}
 	}
-	files := regexp.MustCompile("`((?:client|\\.ci)/[\\w.]+|\\w+\\.go)`")
+	files := regexp.MustCompile("`((?:client|jwt|\\.ci)/[\\w.]+|\\w+\\.go)`")
 	for _, file := range files.FindAllStringSubmatch(readme, -1) {
 		if _, err := os.Stat(file[1]); err != nil {
 			t.Errorf("the README names %s: %v", file[1], err)
@@ -1601,7 +1606,10 @@ func (a *api) get(path string, authorizations ...string) *httptest.ResponseRecor
 // tokenOf issues a token past the password, which costs time.
 func (a *api) tokenOf(username string) string {
 	a.t.Helper()
-	token, _ := a.server.tokens.Issue(username)
+	token, _, err := a.server.tokens.Issue(username)
+	if err != nil {
+		a.t.Fatal(err)
+	}
 	wholeRun.secrets.Store(token, true)
 	return token
 }
@@ -1674,7 +1682,7 @@ func decode(t testing.TB, got *httptest.ResponseRecorder) map[string]any {
 	return body
 }
 
-func wantOwner(t *testing.T, tokens *opaqueTokens, token, want string) {
+func wantOwner(t *testing.T, tokens tokenService, token, want string) {
 	t.Helper()
 	if got, _, err := tokens.Check(token); got != want || (err == nil) != (want != "") {
 		t.Errorf("got owner %q and %v, want %q", got, err, want)

@@ -11,6 +11,20 @@ import (
 	"time"
 )
 
+// A tokenService makes tokens and checks them. To a client a token is just a
+// string, and to the rest of this server it is just these three methods.
+type tokenService interface {
+	// Issue makes a new token that belongs to username until it expires.
+	Issue(username string) (token string, expires time.Time, err error)
+
+	// Check says whose token this is. On any error the token opens nothing.
+	Check(token string) (username string, expires time.Time, err error)
+
+	// Revoke kills a token before it returns, and says whose it was, if anyone's.
+	// errors.ErrUnsupported says that it stays good: signed tokens are on no list.
+	Revoke(token string) (username string, err error)
+}
+
 // opaqueTokens issues tokens that say nothing: what there is to know about one is
 // looked up here, in memory, and lost at a restart. The maps are keyed by SHA-256,
 // so whoever reads this memory finds no token to use. A fast hash will do, since 190
@@ -38,14 +52,15 @@ func newOpaqueTokens(ttl time.Duration) *opaqueTokens {
 
 // Issue ends no earlier token: whoever logs in on the phone stays logged in on
 // the laptop.
-func (t *opaqueTokens) Issue(username string) (token string, expires time.Time) {
-	token = newToken()
+func (t *opaqueTokens) Issue(username string) (string, time.Time, error) {
+	token := newToken()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := time.Since(t.start)
 	t.rotate(now)
-	t.young[sha256.Sum256([]byte(token))] = owner{username, now + t.ttl}
-	return token, t.start.Add(now + t.ttl)
+	expires := now + t.ttl
+	t.young[sha256.Sum256([]byte(token))] = owner{username, expires}
+	return token, t.start.Add(expires), nil
 }
 
 // rotate forgets dead tokens by the batch. All live equally long, so once the young
@@ -66,9 +81,9 @@ func (t *opaqueTokens) rotate(now time.Duration) {
 	t.rotated = now
 }
 
-// Check says whose token this is. It looks at the clock too: a token is dead at
-// exactly its expiry, however long a map remembers it.
-func (t *opaqueTokens) Check(token string) (username string, expires time.Time, err error) {
+// Check looks at the clock too: a token is dead at exactly its expiry, however
+// long a map remembers it.
+func (t *opaqueTokens) Check(token string) (string, time.Time, error) {
 	if len(token) != tokenLength {
 		return "", time.Time{}, errUnknownToken // not worth a hash
 	}
@@ -85,15 +100,14 @@ func (t *opaqueTokens) Check(token string) (username string, expires time.Time, 
 	return found.username, t.start.Add(found.expires), nil
 }
 
-// Revoke kills a token before it returns, and says whose it was, if anyone's.
-func (t *opaqueTokens) Revoke(token string) (username string) {
-	username, _, _ = t.Check(token)
+func (t *opaqueTokens) Revoke(token string) (string, error) {
+	username, _, _ := t.Check(token)
 	hash := sha256.Sum256([]byte(token))
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.young, hash)
 	delete(t.old, hash)
-	return username
+	return username, nil
 }
 
 const (

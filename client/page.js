@@ -80,6 +80,25 @@ function end(how) {
   add(element("exchange"), "li", "the token is " + how, "note");
 }
 
+// explain says what anyone can read in a token. It checks no signature and nothing depends on
+// it: to a client a token is just a string.
+function explain(arrow, issued) {
+  arrow.open = true;
+  const [header, claims, signature] = issued.split(".");
+  add(arrow, "p", signature
+    ? "This token is signed: anyone who sees it can read what follows, but only the issuer could " +
+      "make it. It stands on no list, so it cannot be revoked, only forgotten."
+    : "This token is opaque: random characters, which say nothing.");
+  if (!signature) return;
+  add(arrow, "pre", `header ${decode(header)}\nclaims ${decode(claims)}`);
+}
+
+function decode(part) {
+  const binary = atob(part.replaceAll("-", "+").replaceAll("_", "/")); // base64url
+  const bytes = Uint8Array.from(binary, (char) => char.charCodeAt(0));
+  return JSON.stringify(JSON.parse(new TextDecoder().decode(bytes)), null, 2);
+}
+
 // call sends one request. It and its answer are drawn; in place of the body, what is shown.
 async function call(method, path, type, body, shown = body ?? "") {
   const role = method === "POST" ? "token server" : "protected resource";
@@ -92,7 +111,7 @@ async function call(method, path, type, body, shown = body ?? "") {
   const issued = json.access_token && `a token for ${json.expires_in} seconds`;
   const words = issued ?? json.detail ?? json.message ?? text;
   const arrow = draw(ok ? "answer" : "refusal", role, status, words, fields, text);
-  if (issued) arrow.open = true;
+  if (issued) explain(arrow, json.access_token);
   // Into view, but without scrolling the buttons away where they stand above the diagram.
   if (matchMedia("(min-width: 60rem)").matches) arrow.scrollIntoView({ block: "nearest" });
   tell("outcome", `${start}: ${status}. ${words}`);

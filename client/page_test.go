@@ -7,6 +7,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -165,6 +166,33 @@ func TestThePageCountsTheTokensLifeDownToItsEnd(t *testing.T) {
 	b.forgetsEverything("/protected 401")
 }
 
+func TestThePageShowsWhatASignedTokenTellsEverybody(t *testing.T) {
+	b := openPage(t, "-token", "hs256")
+	b.logIn("user1", "password1", "POST /token: 200 OK. a token for 900 seconds")
+	token := b.issuedToken()
+	claims := b.text("li.answer pre:last-child")
+	for _, want := range []string{
+		`"alg": "HS256"`, `"typ": "at+jwt"`, `"sub": "user1"`, `"exp": 1`,
+	} {
+		if !strings.Contains(claims, want) {
+			t.Errorf("claims: got %q, want %s in them", claims, want)
+		}
+	}
+	const sentence = "only the issuer could make it"
+	if got := b.text("li.answer p"); !strings.Contains(got, sentence) {
+		t.Errorf("what the page says of a signed token: got %q, want %q in it", got, sentence)
+	}
+	b.click("#logout", "POST /revoke: 400 Bad Request. ")
+	if !strings.Contains(b.text("#outcome"), "until it expires") {
+		t.Errorf("refused revocation: got %q, want the reason in it", b.text("#outcome"))
+	}
+	b.click("[data-get='/protected']", "Success to authentication, user1!") // it stays good
+	if n := strings.Count(b.html(), token); n != 1 {
+		t.Errorf("the full token is on the page %d times, want it in one answer only", n)
+	}
+	b.forgetsEverything("/revoke 400")
+}
+
 func TestThePageSaysWhenTheServerDoesNotAnswer(t *testing.T) {
 	b := startBrowser(t)
 	url, stop := startServer(t)
@@ -180,12 +208,17 @@ func TestThePageSaysWhenTheServerDoesNotAnswer(t *testing.T) {
 // page has no Content-Security-Policy: that text is set as text is all the protection.
 func TestThePageShowsAnswersAsTextWhateverTheySay(t *testing.T) {
 	const markup = `<img src=x onerror="window.attacked = true">ありがとう`
+	part := func(claims map[string]string) string {
+		text, _ := json.Marshal(claims)
+		return base64.RawURLEncoding.EncodeToString(text)
+	}
+	token := part(map[string]string{"alg": markup}) + "." +
+		part(map[string]string{"sub": markup}) + ".signature"
 	mux := http.NewServeMux()
 	mux.Handle("GET /", http.FileServer(http.Dir(".")))
 	mux.HandleFunc("POST /token", func(w http.ResponseWriter, _ *http.Request) {
 		json.NewEncoder(w).Encode(map[string]any{
-			"access_token": "<img src=x onerror='window.attacked = true'>",
-			"expires_in":   600, "expires_at": "2001-01-01T00:00:00Z",
+			"access_token": token, "expires_in": 600, "expires_at": "2001-01-01T00:00:00Z",
 		})
 	})
 	mux.HandleFunc("GET /protected", func(w http.ResponseWriter, _ *http.Request) {
@@ -199,6 +232,9 @@ func TestThePageShowsAnswersAsTextWhateverTheySay(t *testing.T) {
 	b.logIn("user1", "password1", "a token for 600 seconds")
 	if got := b.text("#life"); got != "10:00" && !strings.HasPrefix(got, "9:") {
 		t.Errorf("countdown: got %q, want 10 minutes, whatever the server's clock says", got)
+	}
+	if got := b.text("li.answer pre:last-child"); strings.Count(got, "ありがとう") != 2 {
+		t.Errorf("claims: got %q, want them decoded as UTF-8", got)
 	}
 	b.click("[data-get='/protected']", markup)
 	var attacked bool
@@ -284,11 +320,11 @@ func TestThePageCanBeUsedByKeyboardAndScreenReader(t *testing.T) {
 }
 
 func TestThePageNeverScrollsSidewaysFrom360PixelsOn(t *testing.T) {
-	b := openPage(t)
+	b := openPage(t, "-token", "hs256")
 	b.logIn("user1", "password1", "200 OK")
 	b.click("[data-get='/users/me']", "200 OK")
 	b.click("[data-get='/users/me/items']", "200 OK")
-	b.click("#logout", "the next request will be refused")
+	b.click("#logout", "400 Bad Request")
 	b.run(`for (const arrow of document.querySelectorAll("details")) arrow.open = true`, nil)
 	for _, width := range []int{360, 412, 768, 959, 960, 1280} {
 		b.call("POST", "/goog/cdp/execute", map[string]any{
