@@ -17,7 +17,7 @@ import (
 )
 
 type server struct {
-	users  *users
+	users  *users // nil if tokens come from elsewhere
 	tokens tokenService
 	ttl    time.Duration // of a token
 	log    *slog.Logger
@@ -78,6 +78,7 @@ var (
 	// error= tells a client that a new token would help.
 	invalidToken = refusal{401, "invalid_token", "Invalid authentication credentials",
 		challenge + `, error="invalid_token"`}
+	cannotTell = refusal{503, "temporarily_unavailable", "Try again later", "Retry-After: 10"}
 )
 
 // refusalFor finds the answer to an error, also to those of the other files.
@@ -182,9 +183,11 @@ func (s *server) bearer(r *http.Request) (string, time.Time, error) {
 	}
 	username, expires, err := s.tokens.Check(strings.TrimLeft(token, " "))
 	switch {
+	case errors.As(err, new(interface{ Temporary() bool })):
+		err = cannotTell
 	case err != nil:
 		err = invalidToken
-	case s.users.lookup(username).disabled:
+	case s.users != nil && s.users.lookup(username).disabled:
 		// We know who this is (authentication), but they may not enter
 		// (authorization): 403, since no other token would help them.
 		err = refusal{403, "access_denied", "Inactive user", ""}
@@ -207,6 +210,9 @@ func items(username string, _ time.Time) any {
 // isLoggedIn asks what the guard asks, but its no is an answer, not a refusal.
 func (s *server) isLoggedIn(r *http.Request) (string, any, error) {
 	username, _, err := s.bearer(r)
+	if err == cannotTell {
+		return "", nil, err
+	}
 	return username, map[string]bool{"is_logged_in": err == nil}, nil
 }
 

@@ -34,7 +34,7 @@ import (
 func main() {
 	addr := flag.String("addr", "127.0.0.1:8001", "listen `address`")
 	ttl := flag.Duration("ttl", 15*time.Minute, "how long a token lives")
-	kind := flag.String("token", "opaque", "opaque, hs256 or rs256")
+	kind := flag.String("token", "opaque", "opaque, hs256, rs256 or external")
 	cert := flag.String("cert", "", "PEM `file` of the TLS certificate, with -key")
 	key := flag.String("key", "", "PEM `file` of the TLS key, with -cert")
 	quiet := flag.Bool("quiet", false, "print warnings and errors only")
@@ -46,7 +46,7 @@ func main() {
 		flag.PrintDefaults()
 		return
 	}
-	kinds := []string{"opaque", "hs256", "rs256"}
+	kinds := []string{"opaque", "hs256", "rs256", "external"}
 	check(slices.Contains(kinds, *kind), "-token must be one of %v, not %q", kinds, *kind)
 	check(*ttl >= time.Second && *ttl <= 8760*time.Hour, "-ttl must be 1s to 8760h, a year")
 	check((*cert == "") == (*key == ""), "-cert and -key belong together")
@@ -102,13 +102,17 @@ func listen(addr, cert, key string, log *slog.Logger) (net.Listener, string) {
 	return listener, "http://" + host
 }
 
-// newServer picks the kind of token.
+// newServer picks the kind of token. Tokens of another issuer come with its users, so
+// then there are none here.
 func newServer(kind string, ttl time.Duration, url string, log *slog.Logger) *server {
-	users := newUsers(bcrypt.DefaultCost)
-	users.addDemoUsers()
-	s := &server{users: users, tokens: newOpaqueTokens(ttl), ttl: ttl, log: log}
+	s := &server{tokens: newOpaqueTokens(ttl), ttl: ttl, log: log}
 	if kind != "opaque" {
+		slog.SetDefault(log) // package jwt says there when the issuer's keys do not come
 		s.tokens = must(jwt.New(kind, ttl, url))
+	}
+	if kind != "external" {
+		s.users = newUsers(bcrypt.DefaultCost)
+		s.users.addDemoUsers()
 	}
 	return s
 }
@@ -118,7 +122,7 @@ func newServer(kind string, ttl time.Duration, url string, log *slog.Logger) *se
 func (s *server) serve(listener net.Listener, url string, quiet bool) {
 	stopped, restore := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	if !quiet {
-		greet(url)
+		s.greet(url)
 	}
 	httpServer := withLimits(s.routes(), s.log)
 	go func() {
@@ -134,10 +138,13 @@ func (s *server) serve(listener net.Listener, url string, quiet bool) {
 }
 
 // greet says what to do next.
-func greet(url string) {
-	fmt.Printf("listening on %[1]s (Ctrl-C to stop)\n"+
-		"users: user1/password1, user2/password2, and user3/password3 who is disabled\n"+
-		"next, in another terminal: go run ./client -url %[1]s, or open %[1]s\n", url)
+func (s *server) greet(url string) {
+	text := "listening on %[1]s (Ctrl-C to stop)\n"
+	if s.users != nil {
+		text += "users: user1/password1, user2/password2, and user3/password3 who is disabled\n" +
+			"next, in another terminal: go run ./client -url %[1]s, or open %[1]s\n"
+	}
+	fmt.Printf(text, url)
 }
 
 //go:embed client/index.html client/page.js client/page.css
@@ -160,12 +167,14 @@ func (s *server) routes() http.Handler {
 	mux.HandleFunc("GET /users/me", s.answer(200, "access", s.guard(me)))
 	mux.HandleFunc("GET /users/me/items", s.answer(200, "access", s.guard(items)))
 	mux.HandleFunc("GET /is_logged_in", s.answer(200, "is_logged_in", s.isLoggedIn))
-	mux.HandleFunc("POST /token", s.answer(200, "login", s.issueToken))
-	mux.HandleFunc("POST /revoke", s.answer(200, "revocation", s.revoke))
-	mux.HandleFunc("POST /register", s.answer(201, "registration", s.register))
-	mux.HandleFunc("GET /{$}", page)
-	mux.HandleFunc("GET /page.js", page)
-	mux.HandleFunc("GET /page.css", page)
+	if s.users != nil {
+		mux.HandleFunc("POST /token", s.answer(200, "login", s.issueToken))
+		mux.HandleFunc("POST /revoke", s.answer(200, "revocation", s.revoke))
+		mux.HandleFunc("POST /register", s.answer(201, "registration", s.register))
+		mux.HandleFunc("GET /{$}", page)
+		mux.HandleFunc("GET /page.js", page)
+		mux.HandleFunc("GET /page.css", page)
+	}
 	if signed, ok := s.tokens.(*jwt.Service); ok && signed.JWKS() != nil {
 		keys := func(*http.Request) (string, any, error) {
 			return "", json.RawMessage(signed.JWKS()), nil

@@ -531,6 +531,25 @@ func TestADisabledUserIsKnownButMayNotEnter(t *testing.T) {
 	}
 }
 
+func TestAServiceThatCannotTellMeans503(t *testing.T) {
+	a := newAPI(t)
+	a.server.tokens = outage{}
+	got := a.get("/protected", "Bearer x")
+	a.wantRefusal(got, 503, "temporarily_unavailable")
+	a.wantRefusal(a.post("/revoke", "token=x"), 400, "unsupported_token_type")
+	a.wantRefusal(a.post("/token", "username=user1&password=password1"), 500, "server_error")
+}
+
+// outage is a token service that cannot do anything.
+type outage struct{}
+
+func (outage) Error() string   { return "secret reason" }
+func (outage) Temporary() bool { return true }
+
+func (o outage) Issue(string) (string, time.Time, error) { return "", time.Time{}, o }
+func (o outage) Check(string) (string, time.Time, error) { return "", time.Time{}, o }
+func (o outage) Revoke(string) (string, error)           { return "", errors.ErrUnsupported }
+
 // Accounts.
 
 func TestWhoeverRegistersCanLogIn(t *testing.T) {
@@ -703,6 +722,10 @@ func TestBeingLoggedInIsOptional(t *testing.T) {
 		a.wantBody(a.get("/is_logged_in", "Bearer "+a.tokenOf("user3")), no)
 		pass(15 * time.Minute)
 		a.wantBody(a.get("/is_logged_in", token), no)
+
+		a.server.tokens = outage{}
+		a.wantRefusal(a.get("/is_logged_in", token), 503, "temporarily_unavailable")
+		a.wantBody(a.get("/is_logged_in"), no) // nobody has to know anything for that
 	})
 }
 

@@ -20,16 +20,21 @@ import (
 	"unicode/utf8"
 )
 
-// Why a token opens nothing, for errors.Is. The outside gets one refusal for all:
-// which check a forgery reached is what its author would like to know.
+// Why a token opens nothing, for errors.Is. The outside gets one refusal for all but
+// the last: which check a forgery reached is what its author would like to know.
 var (
-	ErrMalformed  = errors.New("jwt: not a compact JWS of strict JSON")
-	ErrHeader     = errors.New("jwt: not the alg or typ expected, or a crit")
-	ErrUnknownKey = errors.New("jwt: no key with this kid")
-	ErrSignature  = errors.New("jwt: the signature is wrong")
-	ErrClaim      = errors.New("jwt: a claim is missing, of the wrong type or not for us")
-	ErrExpired    = errors.New("jwt: expired, or not valid yet")
+	ErrMalformed         = errors.New("jwt: not a compact JWS of strict JSON")
+	ErrHeader            = errors.New("jwt: not the alg or typ expected, or a crit")
+	ErrUnknownKey        = errors.New("jwt: no key with this kid")
+	ErrSignature         = errors.New("jwt: the signature is wrong")
+	ErrClaim             = errors.New("jwt: a claim is missing, of the wrong type or not for us")
+	ErrExpired           = errors.New("jwt: expired, or not valid yet")
+	ErrUnavailable error = temporary{errors.New("jwt: the issuer's keys are not available")}
 )
+
+type temporary struct{ error }
+
+func (temporary) Temporary() bool { return true }
 
 // A Service issues and checks signed tokens. Since it remembers none, copies with
 // one key and one issuer accept each other's tokens, and none can revoke any.
@@ -38,17 +43,21 @@ type Service struct {
 	header           map[string]string // of the tokens we sign
 	types            []any             // the values of typ that pass; nil stands for no typ
 	issuer, audience string
-	ttl              time.Duration
+	ttl, leeway      time.Duration
 	secret           []byte                                   // of HS256
-	private          *rsa.PrivateKey                          // of RS256
+	private          *rsa.PrivateKey                          // of RS256; nil: we cannot sign
 	find             func(kid string) (*rsa.PublicKey, error) // for RS256; nil: no such key
 }
 
 // A type of its own (RFC 9068 §2.1): no ID token can pass for an access token.
 const accessToken = "at+jwt"
 
-// Issue makes a token for username that expires at a whole second, in UTC.
+// Issue makes a token for username that expires at a whole second, in UTC. Where
+// another server issues, the error is errors.ErrUnsupported.
 func (s *Service) Issue(username string) (token string, expires time.Time, err error) {
+	if s.secret == nil && s.private == nil {
+		return "", time.Time{}, errors.ErrUnsupported
+	}
 	header, _ := json.Marshal(s.header) // cannot fail, nor can the next: text and integers
 	issued := time.Now().UTC().Truncate(time.Second)
 	expires = issued.Add(s.ttl)
@@ -73,7 +82,7 @@ func (s *Service) sign(input []byte) ([]byte, error) {
 }
 
 // Check says whose token this is and when it expires, in UTC. On any error the
-// token opens nothing.
+// token opens nothing. Only ErrUnavailable has a method Temporary, which is true.
 func (s *Service) Check(token string) (username string, expires time.Time, err error) {
 	payload, err := s.open(token)
 	if err != nil {
@@ -183,8 +192,8 @@ func (s *Service) validate(payload []byte, now time.Time) (string, time.Time, er
 		claims["aud"] != s.audience && !slices.Contains(texts(claims["aud"]), s.audience),
 		username == "", strings.ContainsRune(username, utf8.RuneError), // half a surrogate pair
 		!ok1, !ok2, !ok3, expires.IsZero(): // without exp, it would be good for ever
-	case !now.Before(expires), // dead "on or after" exp: RFC 7519 §4.1.4
-		now.Before(notBefore):
+	case !now.Before(expires.Add(s.leeway)), // dead "on or after" exp: RFC 7519 §4.1.4
+		now.Before(notBefore.Add(-s.leeway)):
 		err = ErrExpired
 	default:
 		return username, expires, nil

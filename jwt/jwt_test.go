@@ -1,5 +1,5 @@
 // The specification of signed tokens: what is made, what is believed, and what is
-// refused and why.
+// refused and why. keys_test.go has the keys of an outside issuer.
 
 package jwt
 
@@ -557,9 +557,9 @@ func TestThePublishedSetHasThePublicKeyAndNothingElse(t *testing.T) {
 	if got := sortedNames(set.Keys[0]); !slices.Equal(got, want) {
 		t.Errorf("got members %v, want %v", got, want)
 	}
-	n := base64url.EncodeToString(s.private.N.Bytes())
-	if key := set.Keys[0]; key["kid"] != s.header["kid"] || key["n"] != n || key["e"] != "AQAB" {
-		t.Errorf("got %v, want our key", key)
+	keys, err := ParseKeySet(s.JWKS())
+	if key := keys[s.header["kid"]]; err != nil || !s.private.PublicKey.Equal(key) {
+		t.Errorf("read back: got %v, %v; want our key", keys, err)
 	}
 }
 
@@ -590,6 +590,7 @@ func TestAWrongSettingIsOneClearLineThatQuotesNoKey(t *testing.T) {
 	curve, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	pkcs8, _ := x509.MarshalPKCS8PrivateKey(curve)
 	public, _ := x509.MarshalPKIXPublicKey(&exampleKey(t).PublicKey)
+	issuer := "https://tokens.example/"
 	for _, test := range []struct {
 		name, kind string
 		env        []string
@@ -619,6 +620,17 @@ func TestAWrongSettingIsOneClearLineThatQuotesNoKey(t *testing.T) {
 			writeKey(t, "RSA PRIVATE KEY", pkcs1[:99])}, "JWT_KEY_FILE"},
 		{"1024 bits", "rs256", []string{"JWT_KEY_FILE", writeKey(t, "RSA PRIVATE KEY",
 			x509.MarshalPKCS1PrivateKey(small))}, "2048"},
+		{"no issuer", "external", []string{"JWT_AUDIENCE", "x"}, "JWT_ISSUER"},
+		{"no audience", "external", []string{"JWT_ISSUER", issuer}, "JWT_AUDIENCE"},
+		{"no URL", "external", external("joe", ""), "JWT_JWKS_URL"},
+		{"plain http", "external", external(issuer, "http://tokens.example/"), "https"},
+		{"plain http issuer", "external", external("http://tokens.example/", ""), "https"},
+		{"nearly loopback", "external", external(issuer, "http://127.0.0.1.example/"), "https"},
+		{"nearly localhost", "external", external(issuer, "http://localhost.example/"), "https"},
+		{"a file", "external", external(issuer, "file:///etc/passwd"), "JWT_JWKS_URL"},
+		{"no host", "external", external(issuer, "https:///keys"), "JWT_JWKS_URL"},
+		{"a password", "external", external(issuer, "https://me:hush@tokens.example/"), "password"},
+		{"no URL at all", "external", external(issuer, "https://%zz/"), "JWT_JWKS_URL"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			for pair := range slices.Chunk(test.env, 2) {
@@ -639,6 +651,10 @@ func TestAWrongSettingIsOneClearLineThatQuotesNoKey(t *testing.T) {
 			}
 		})
 	}
+}
+
+func external(issuer, jwksURL string) []string {
+	return []string{"JWT_ISSUER", issuer, "JWT_AUDIENCE", "x", "JWT_JWKS_URL", jwksURL}
 }
 
 func TestTheIssuerIsThisServerAndTheAudienceTheIssuerUnlessSet(t *testing.T) {

@@ -1,5 +1,5 @@
-// This file holds the keys: from the settings, and as a JWK Set (RFC 7517) going
-// out. It never sees a token.
+// This file holds the keys: from the settings, as JWK Sets (RFC 7517) going out
+// and coming in, and from an outside issuer. It never sees a token.
 
 package jwt
 
@@ -13,17 +13,24 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"math/big"
+	"net"
+	"net/http"
+	"net/url"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 )
 
-// New makes the service for "hs256" or "rs256" tokens, which live for ttl, cut to
-// whole seconds. All else comes from the environment (JWT_…), where empty counts as
-// unset; self, this server's own URL, is the issuer unless JWT_ISSUER names another.
-// Errors are one line, and quote no key.
+// New makes the service for "hs256", "rs256" or "external" tokens. Those it issues
+// live for ttl, cut to whole seconds. All else comes from the environment (JWT_…),
+// where empty counts as unset; self, this server's own URL, is the issuer unless
+// JWT_ISSUER names another. Errors are one line, and quote no key.
 func New(kind string, ttl time.Duration, self string) (*Service, error) {
 	issuer, audience := os.Getenv("JWT_ISSUER"), os.Getenv("JWT_AUDIENCE")
 	s := &Service{types: []any{accessToken}, ttl: ttl.Truncate(time.Second),
@@ -37,6 +44,8 @@ func New(kind string, ttl time.Duration, self string) (*Service, error) {
 		err = s.useSecret(os.Getenv("JWT_SECRET")) // not from a flag: ps shows those
 	case "rs256":
 		err = s.useKeyFile(os.Getenv("JWT_KEY_FILE"))
+	case "external":
+		err = s.useIssuer(issuer, audience, os.Getenv("JWT_JWKS_URL"), http.DefaultTransport)
 	}
 	if err != nil {
 		return nil, err // never s, which is half built
@@ -95,6 +104,38 @@ func readKey(file string) (*rsa.PrivateKey, error) {
 		"private key of 2048 to 8192 bits")
 }
 
+// useIssuer fetches no key yet, so that two servers may start in either order.
+func (s *Service) useIssuer(issuer, audience, address string, via http.RoundTripper) error {
+	if issuer == "" || audience == "" {
+		return errors.New("jwt: external tokens need JWT_ISSUER and JWT_AUDIENCE")
+	}
+	// Auth0's issuers end in a slash: one is enough here, and iss keeps its own.
+	address = cmp.Or(address, strings.TrimSuffix(issuer, "/")+"/.well-known/jwks.json")
+	if !trusted(address) {
+		return errors.New("JWT_JWKS_URL or JWT_ISSUER must be https (localhost: http), no password")
+	}
+	// Whoever can redirect us would choose where our keys come from (RFC 8725 §3.10).
+	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	client := &http.Client{Transport: via, CheckRedirect: stay, Timeout: 5 * time.Second}
+	keys := &remote{url: address, client: client}
+	keys.done.L = &keys.mu
+	s.alg, s.find = "RS256", keys.key
+	s.types = []any{nil, "JWT", accessToken}
+	s.leeway = 30 * time.Second // far more than NTP leaves between two clocks
+	return nil
+}
+
+// trusted reports whether keys may come from there. Over plain http anyone on the
+// way could swap them, so that is for this machine itself.
+func trusted(address string) bool {
+	u, err := url.Parse(address)
+	if err != nil || u.Hostname() == "" || u.User != nil {
+		return false
+	}
+	here := u.Hostname() == "localhost" || net.ParseIP(u.Hostname()).IsLoopback()
+	return u.Scheme == "https" || u.Scheme == "http" && here
+}
+
 // usable leaves out short keys (RFC 7518 §3.3), keys so long that a check is an attack,
 // and what no RSA key is: with the exponent 1, everything is its own signature.
 func usable(key *rsa.PublicKey) bool {
@@ -104,7 +145,7 @@ func usable(key *rsa.PublicKey) bool {
 }
 
 // JWKS is the public key as a JWK Set (RFC 7517 §5), or nil if there is nothing to
-// publish: an HS256 secret also signs.
+// publish: an HS256 secret also signs, an outside issuer publishes its own.
 func (s *Service) JWKS() []byte {
 	if s.private == nil {
 		return nil
@@ -127,4 +168,116 @@ func jwk(key *rsa.PublicKey) map[string]string {
 	n, e := key.N.Bytes(), big.NewInt(int64(key.E)).Bytes()
 	return map[string]string{"kty": "RSA",
 		"n": base64url.EncodeToString(n), "e": base64url.EncodeToString(e)}
+}
+
+// ParseKeySet returns the RS256 keys of a JWK Set by kid. One it cannot use is
+// skipped (RFC 7517 §5), as is a second one of the same kid: it must not lock out its
+// good neighbours. A set without any is an error: far likelier an accident than meant.
+func ParseKeySet(set []byte) (map[string]*rsa.PublicKey, error) {
+	list, _ := object(set)["keys"].([]any)
+	keys := make(map[string]*rsa.PublicKey)
+	for _, element := range list {
+		members, _ := element.(map[string]any)
+		kid, _ := members["kid"].(string)
+		if key := parseKey(members); key != nil && kid != "" && keys[kid] == nil {
+			keys[kid] = key
+		}
+	}
+	if len(keys) == 0 {
+		return nil, errors.New("jwt: no JWK Set with a usable RS256 key")
+	}
+	return keys, nil
+}
+
+// parseKey returns nil unless the members are an RSA key that may verify RS256.
+func parseKey(members map[string]any) *rsa.PublicKey {
+	use, alg, ops := members["use"], members["alg"], members["key_ops"] // RFC 7517: optional
+	if members["kty"] != "RSA" || use != nil && use != "sig" || alg != nil && alg != "RS256" ||
+		ops != nil && !slices.Contains(texts(ops), "verify") {
+		return nil
+	}
+	n, _ := members["n"].(string)
+	e, _ := members["e"].(string)
+	modulus, _ := base64url.DecodeString(n)
+	exponent, _ := base64url.DecodeString(e)
+	key := &rsa.PublicKey{N: new(big.Int).SetBytes(modulus)}
+	key.E = int(new(big.Int).SetBytes(exponent).Int64())
+	// What does not encode to the same text was broken base64url, had leading zeros or
+	// was too big: RFC 7518 §2 knows one spelling of a number.
+	if same := jwk(key); same["n"] != n || same["e"] != e || !usable(key) {
+		return nil
+	}
+	return key
+}
+
+// A remote is a cached JWK Set. It has no goroutine: the caller who finds a fetch
+// due does it, who cannot go on without its result waits, the others pass by.
+type remote struct {
+	url    string
+	client *http.Client
+
+	mu       sync.Mutex                // guards all below; never held during a fetch
+	keys     map[string]*rsa.PublicKey // the last good set, by kid; nil before the first
+	fetched  time.Time                 // when the request for keys began
+	tried    time.Time                 // when the last request began
+	fetching bool                      // whether it is still under way
+	done     sync.Cond                 // says that it is not any more
+}
+
+// key returns nil for an unknown kid. Since whoever starts a fetch waits for it, a new
+// key is good from its first token, and a withdrawn one dead from the first after an hour.
+func (r *remote) key(kid string) (*rsa.PublicKey, error) {
+	if kid == "" {
+		return nil, nil // trying them all would leave the choice to the token
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for r.fetching && r.keys[kid] == nil {
+		r.done.Wait() // gives mu back meanwhile
+	}
+	pace := time.Minute // rubbish with a new kid asks for a fetch: 1,440 a day
+	if r.keys == nil {
+		pace = 10 * time.Second // nobody gets in before the first set: hurry
+	}
+	fresh := r.keys[kid] != nil && time.Since(r.fetched) < time.Hour // a withdrawn key dies
+	if !r.fetching && !fresh && time.Since(r.tried) >= pace {
+		r.refresh()
+	}
+	if r.keys == nil {
+		return nil, ErrUnavailable
+	}
+	return r.keys[kid], nil
+}
+
+// refresh keeps the last good set if the fetch fails: an issuer whose tokens were
+// good does not become a liar because its key server is down.
+func (r *remote) refresh() {
+	r.fetching, r.tried = true, time.Now()
+	r.mu.Unlock()
+	keys, err := r.fetch()
+	r.mu.Lock()
+	r.fetching = false
+	r.done.Broadcast()
+	if err != nil {
+		slog.Warn("keys not fetched", "error", err)
+		return
+	}
+	r.keys, r.fetched = keys, r.tried
+}
+
+// fetch is bound to no caller: who hangs up must not take the keys from the others.
+func (r *remote) fetch() (map[string]*rsa.PublicKey, error) {
+	response, err := r.client.Get(r.url)
+	if err != nil {
+		return nil, errors.Unwrap(err) // without the URL, whose query may hold a secret
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("the issuer answers %s", response.Status)
+	}
+	set, err := io.ReadAll(http.MaxBytesReader(nil, response.Body, 1<<20)) // a key takes 500 B
+	if err != nil {
+		return nil, err
+	}
+	return ParseKeySet(set)
 }
