@@ -1554,6 +1554,79 @@ var wholeRun struct {
 var secret = regexp.MustCompile(
 	`(?:password=|token=|"password":"|"access_token":")([^&"\s]{9,})`)
 
+// Fuzzing: whatever is sent, the answer is one of those in the contract.
+
+func FuzzForm(f *testing.F) {
+	for _, seed := range []string{"username=user1&password=password1", "username=user1", "%zz",
+		"a=b;c=d", "username=user1&username=user2&password=x", "username=%00&password=%ff",
+		"grant_type=password&username=user1&password=password1", "token=x", "token=%ef%bf%bd",
+		"&&=&"} {
+		f.Add(seed)
+	}
+	shared := newAPI(f)
+	f.Fuzz(func(t *testing.T, body string) {
+		a := shared.in(t)
+		got := a.post("/token", body)
+		values, err := url.ParseQuery(body)
+		number := strings.TrimPrefix(values.Get("username"), "user")
+		right := err == nil && values.Get("password") == "password"+number
+		switch {
+		case got.Code == 200 && !right:
+			t.Errorf("got a token for %q", body)
+		case got.Code != 200:
+			a.wantOneOf(got, 400, 401, 413, 429)
+		}
+		if got := a.post("/revoke", body); got.Code != 200 {
+			a.wantOneOf(got, 400, 413)
+		}
+	})
+}
+
+func FuzzAuthorization(f *testing.F) {
+	shared := newAPI(f)
+	token := shared.tokenOf("user1")
+	for _, seed := range []string{"Bearer " + token, "bearer  x", "Bearer", "Basic x", "", " ",
+		"Bearer\t" + token, "Bearer " + token + " ", "BEARER " + strings.ToUpper(token)} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, header string) {
+		a := shared.in(t)
+		got := a.get("/protected", header)
+		if !strings.Contains(header, token) {
+			a.wantOneOf(got, 401)
+		}
+		got = a.get("/protected", header+token)
+		scheme := strings.TrimRight(header, " ")
+		fits := strings.EqualFold(scheme, "Bearer") && scheme != header
+		if fits != (got.Code == 200) {
+			t.Errorf("got %d with %q before a good token", got.Code, header)
+		}
+	})
+}
+
+func FuzzRegister(f *testing.F) {
+	for _, seed := range []string{`{"username":"alice","password":"password9"}`, `{}`, `[]`, `null`,
+		`{"username":"alice","password":"pass\u0000word"}`, `{"username":"alice","username":"bob"}`,
+		`{"USERNAME":"alice","password":"password9"}`, `{"a"`, `{"a":{"b":[1e9]},"c":null} x`} {
+		f.Add(seed)
+	}
+	shared := newAPI(f)
+	f.Fuzz(func(t *testing.T, body string) {
+		a := shared.in(t)
+		got := a.do("POST", "/register", body, "Content-Type", "application/json")
+		if got.Code != 201 {
+			a.wantOneOf(got, 400, 409, 413, 503)
+			return
+		}
+		var fields map[string]string // what registers is an object of the two strings
+		if err := json.Unmarshal([]byte(body), &fields); err != nil || len(fields) != 2 {
+			t.Fatalf("registered with %q", body)
+		}
+		form := url.Values{"username": {fields["username"]}, "password": {fields["password"]}}
+		a.wantStatus(a.post("/token", form.Encode()), 200)
+	})
+}
+
 // Helpers.
 
 // An api is a server with the demo users and the cheapest possible hash.
@@ -1574,6 +1647,13 @@ func newAPI(t testing.TB) *api {
 	}
 	s.users.addDemoUsers()
 	return &api{t: t, server: s, handler: s.routes()}
+}
+
+// in is the same server, in another test.
+func (a *api) in(t testing.TB) *api {
+	other := *a
+	other.t = t
+	return &other
 }
 
 // do sends a request with these headers, given as name, value, name, value …
@@ -1651,6 +1731,15 @@ func (a *api) wantBody(got *httptest.ResponseRecorder, want string) {
 	if got.Body.String() != want {
 		a.t.Errorf("got %s, want %s", got.Body, want)
 	}
+}
+
+func (a *api) wantOneOf(got *httptest.ResponseRecorder, statuses ...int) {
+	a.t.Helper()
+	if !slices.Contains(statuses, got.Code) {
+		a.t.Fatalf("got %d, want one of %v", got.Code, statuses)
+	}
+	code, _ := decode(a.t, got)["error"].(string)
+	a.wantRefusal(got, got.Code, code)
 }
 
 // wantRefusal checks all that every refusal has in common.

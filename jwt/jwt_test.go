@@ -674,6 +674,58 @@ func TestTheIssuerIsThisServerAndTheAudienceTheIssuerUnlessSet(t *testing.T) {
 }
 
 // FuzzVerify: no token makes Check panic, and what is accepted has one spelling.
+func FuzzVerify(f *testing.F) {
+	f.Setenv("JWT_SECRET", secret)
+	s := newService(f, "hs256")
+	for _, seed := range []string{"", "..", a1, a2, issue(f, s),
+		hs256Token(changes{}.to(goodHeader()), `{}`)} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, token string) {
+		s.Check(token)
+		if parts := split(token); parts[0] != nil && join(parts) != token {
+			t.Errorf("%q is taken apart, and joined again it is %q", token, join(parts))
+		}
+		if _, err := s.open(token); err == nil {
+			header, rest, _ := strings.Cut(token, ".")
+			payload, _, _ := strings.Cut(rest, ".")
+			again := hs256Token(string(decode(t, header)), string(decode(t, payload)))
+			if again != token {
+				t.Errorf("%q is accepted, and signed again it is %q", token, again)
+			}
+		}
+	})
+}
+
+// FuzzSigned reaches what only a signature opens: any header and any claims.
+func FuzzSigned(f *testing.F) {
+	f.Setenv("JWT_SECRET", secret)
+	s := newService(f, "hs256")
+	f.Add(changes{}.to(goodHeader()), changes{}.to(goodClaims()))
+	f.Add(changes{"kid": "x"}.to(goodHeader()), changes{"nbf": 1.5}.to(goodClaims()))
+	f.Add(`{"alg":"none"}`, changes{"aud": []string{"x", self}}.to(goodClaims()))
+	f.Fuzz(func(t *testing.T, header, claims string) {
+		token := hs256Token(header, claims)
+		username, expires, err := s.Check(token)
+		if err != nil {
+			if username != "" || !expires.IsZero() {
+				t.Errorf("refused, and yet %q, %v", username, expires)
+			}
+			return
+		}
+		if join(split(token)) != token {
+			t.Errorf("%q is accepted, and joined again it is another", token)
+		}
+		var loose struct{ Sub string }
+		if json.Unmarshal([]byte(claims), &loose) != nil || username == "" {
+			t.Errorf("%q is accepted for %q", claims, username)
+		}
+		if now := time.Now(); !now.Before(expires) {
+			t.Errorf("accepted at %v, expired at %v", now, expires)
+		}
+	})
+}
+
 func newService(t testing.TB, kind string) *Service {
 	t.Helper()
 	s, err := New(kind, ttl, self)
@@ -730,6 +782,11 @@ func rs256Token(t testing.TB, key *rsa.PrivateKey, header, claims string) string
 		t.Fatal(err)
 	}
 	return input + "." + base64url.EncodeToString(signature)
+}
+
+func join(parts [3][]byte) string {
+	return base64url.EncodeToString(parts[0]) + "." + base64url.EncodeToString(parts[1]) + "." +
+		base64url.EncodeToString(parts[2])
 }
 
 // nextLetter is the next letter of base64url's alphabet: in the last place of a

@@ -618,3 +618,32 @@ func TestPlainHTTPIsForThisMachineAlone(t *testing.T) {
 
 // FuzzKeySet: no set makes ParseKeySet panic, and each key it accepts is written
 // in the set exactly as we would write it.
+func FuzzKeySet(f *testing.F) {
+	f.Add([]byte(keySet(published("one", exampleKey(f)))))
+	f.Add([]byte(keySet(published("one", exampleKey(f)), published("two", exampleKey(f)), 1, nil)))
+	f.Add([]byte(`{"keys":[{"kty":"RSA","kid":"x","n":"AQ","e":"AQAB","key_ops":["verify"]}]}`))
+	f.Fuzz(func(t *testing.T, set []byte) {
+		keys, err := ParseKeySet(set)
+		if (err == nil) != (len(keys) > 0) {
+			t.Errorf("got %d keys and %v", len(keys), err)
+		}
+		var loose struct {
+			Keys []any `json:"keys"`
+		}
+		json.Unmarshal(set, &loose)
+		for kid, key := range keys {
+			if !usable(key) || kid == "" {
+				t.Errorf("accepted %q, which is not usable", kid)
+			}
+			n, e := numbers(key)
+			found := false
+			for _, element := range loose.Keys {
+				members, _ := element.(map[string]any)
+				found = found || members["kid"] == kid && members["n"] == n && members["e"] == e
+			}
+			if !found {
+				t.Errorf("key %q is accepted, but not spelled n=%s e=%s", kid, n, e)
+			}
+		}
+	})
+}
