@@ -1359,14 +1359,14 @@ func TestLinesAndFilesAreShortEnoughToRead(t *testing.T) {
 	}
 }
 
-// What the README names exists: tests, files, and their lines.
+// What the README names exists: tests, benchmarks, files, and their lines.
 func TestTheREADMENamesOnlyWhatIsThere(t *testing.T) {
 	readme := readFile(t, "README.md")
 	var tests strings.Builder
 	for _, file := range goFiles(t) {
 		tests.WriteString(readFile(t, file))
 	}
-	names := regexp.MustCompile(`\bTest[A-Z]\w+`).FindAllString(readme, -1)
+	names := regexp.MustCompile(`\b(?:Test|Benchmark|Fuzz)[A-Z]\w+`).FindAllString(readme, -1)
 	for _, name := range names {
 		if !strings.Contains(tests.String(), "func "+name+"(") {
 			t.Errorf("the README names %s, which is not there", name)
@@ -1625,6 +1625,261 @@ func FuzzRegister(f *testing.F) {
 		form := url.Values{"username": {fields["username"]}, "password": {fields["password"]}}
 		a.wantStatus(a.post("/token", form.Encode()), 200)
 	})
+}
+
+// Speed and memory. The README has the figures of one run.
+
+func BenchmarkNewToken(b *testing.B) {
+	for b.Loop() {
+		newToken()
+	}
+}
+
+// The targets: 250 ns, no allocation, and with a million tokens no more than 2.5
+// times as long as with a thousand.
+func BenchmarkCheck(b *testing.B) {
+	for name, live := range map[string]int{"1k": 1_000, "1M": 1_000_000} {
+		b.Run(name, func(b *testing.B) {
+			tokens := newOpaqueTokens(time.Hour)
+			shown := make([]string, 4096)
+			for i := range live {
+				shown[i%len(shown)], _, _ = tokens.Issue("user1")
+			}
+			shown = shown[:min(live, len(shown))]
+			b.ReportAllocs()
+			i := 0
+			for b.Loop() {
+				if _, _, err := tokens.Check(shown[i%len(shown)]); err != nil {
+					b.Fatal(err)
+				}
+				i++
+			}
+		})
+	}
+}
+
+func BenchmarkIssue(b *testing.B) {
+	// B/token is the heap that a live token takes; %left is how much of it remains
+	// two lifetimes later.
+	b.Run("1M", func(b *testing.B) {
+		const million = 1_000_000
+		for b.Loop() {
+			tokens := newOpaqueTokens(15 * time.Minute)
+			before := heap()
+			for range million {
+				tokens.Issue("user1")
+			}
+			full := heap() - before
+			for range 2 { // lifetimes
+				tokens.rotated -= 15 * time.Minute
+				tokens.Issue("user1")
+			}
+			left := heap() - before
+			b.ReportMetric(full/million, "B/token")
+			b.ReportMetric(100*left/full, "%left")
+			runtime.KeepAlive(tokens)
+		}
+	})
+	// p99.99 is of single issues, in the middle of which a million tokens die.
+	b.Run("while1MExpire", func(b *testing.B) {
+		for b.Loop() {
+			tokens := newOpaqueTokens(15 * time.Minute)
+			for range 1_000_000 {
+				tokens.Issue("user1")
+			}
+			took := make([]time.Duration, 100_000)
+			for i := range took {
+				if i == 25_000 || i == 50_000 {
+					tokens.rotated -= 15 * time.Minute
+				}
+				start := time.Now()
+				tokens.Issue("user1")
+				took[i] = time.Since(start)
+			}
+			slices.Sort(took)
+			b.ReportMetric(float64(took[len(took)*9999/10000].Nanoseconds())/1e6, "p99.99-ms")
+			b.ReportMetric(float64(took[len(took)-1].Nanoseconds())/1e6, "max-ms")
+		}
+	})
+}
+
+// heap is what is live after a collection, in bytes.
+func heap() float64 {
+	var stats runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&stats)
+	return float64(stats.HeapAlloc)
+}
+
+// ratio is to bcrypt alone, at the cost of the real server.
+func BenchmarkLogin(b *testing.B) {
+	a := newAPI(b)
+	a.server.users = newUsers(bcrypt.DefaultCost)
+	a.server.users.addDemoUsers()
+	hash := a.server.users.byName["user1"].hash
+	var login, alone time.Duration
+	for b.Loop() {
+		start := time.Now()
+		a.wantStatus(a.post("/token", "username=user1&password=password1"), 200)
+		login += time.Since(start)
+		start = time.Now()
+		bcrypt.CompareHashAndPassword([]byte(hash), []byte("password1"))
+		alone += time.Since(start)
+	}
+	b.ReportMetric(float64(login)/float64(alone), "ratio")
+}
+
+// ratio is processor time per GET /protected, client left out, to that of a handler
+// which sends the same bytes without looking at the token. Each server is a process
+// of its own; the rounds alternate.
+func BenchmarkProtected(b *testing.B) {
+	guarded, bare := startServing(b, "guarded"), startServing(b, "bare")
+	const round = 5000
+	for b.Loop() {
+		for range 2 {
+			guarded.get(b, round)
+			bare.get(b, round)
+		}
+	}
+	b.StopTimer()
+	requests := float64(2 * round * b.N)
+	mine, other := guarded.stop(b).Seconds(), bare.stop(b).Seconds()
+	b.ReportMetric(mine/requests*1e6, "cpu-µs/guarded")
+	b.ReportMetric(other/requests*1e6, "cpu-µs/bare")
+	b.ReportMetric(mine/other, "ratio")
+}
+
+// p99-ms is the latency of GET /protected while 32 clients log in at once, %idle its
+// throughput then, of that without them.
+func BenchmarkProtectedDuringLogins(b *testing.B) {
+	srv := httptest.NewUnstartedServer(nil)
+	a := newAPI(b)
+	a.server.log = slog.New(slog.DiscardHandler)
+	a.server.users = newUsers(bcrypt.DefaultCost)
+	a.server.users.addDemoUsers()
+	srv.Config = withLimits(a.server.routes(), a.server.log)
+	srv.Start()
+	defer srv.Close()
+	s := &serving{url: srv.URL, token: a.tokenOf("user1")}
+	const round = 20_000
+	for b.Loop() {
+		s.get(b, round)
+		idle := s.get(b, round)
+		ctx, stop := context.WithCancel(b.Context())
+		var clients sync.WaitGroup
+		for range 32 {
+			clients.Go(func() {
+				for ctx.Err() == nil {
+					got, err := http.PostForm(srv.URL+"/token",
+						url.Values{"username": {"user1"}, "password": {"password1"}})
+					if err == nil {
+						got.Body.Close()
+					}
+				}
+			})
+		}
+		busy := s.get(b, round)
+		stop()
+		clients.Wait()
+		b.ReportMetric(float64(busy.took[round*99/100].Microseconds())/1e3, "p99-ms")
+		b.ReportMetric(100*float64(idle.total)/float64(busy.total), "%idle")
+	}
+}
+
+// A serving is a process that serves GET /protected.
+type serving struct {
+	url, token string
+	cmd        *exec.Cmd
+}
+
+// serveForBenchmark is what this test binary does in such a process.
+func serveForBenchmark(kind string) {
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	s := &server{users: newUsers(bcrypt.MinCost), tokens: newOpaqueTokens(time.Hour), log: log}
+	token, _, _ := s.tokens.Issue("user1")
+	handler := s.routes()
+	if kind == "bare" {
+		mux := http.NewServeMux()
+		mux.HandleFunc("GET /protected", func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("X-Content-Type-Options", "nosniff")
+			w.Header().Set("Content-Type", "application/json")
+			w.Header().Set("Cache-Control", "no-store")
+			io.WriteString(w, `{"message":"Success to authentication, user1!"}`)
+		})
+		handler = mux
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	fmt.Printf("http://%s %s\n", listener.Addr(), token)
+	panic(withLimits(handler, log).Serve(listener))
+}
+
+func startServing(b *testing.B, kind string) *serving {
+	b.Helper()
+	s := &serving{cmd: exec.Command(os.Args[0])}
+	s.cmd.Env = append(os.Environ(), "SERVE_FOR_BENCHMARK="+kind)
+	stdout, err := s.cmd.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := s.cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { s.cmd.Process.Kill() })
+	if _, err := fmt.Fscanln(stdout, &s.url, &s.token); err != nil {
+		b.Fatal(err)
+	}
+	return s
+}
+
+// stop ends the process and returns how much processor time it took.
+func (s *serving) stop(b *testing.B) time.Duration {
+	b.Helper()
+	s.cmd.Process.Kill()
+	s.cmd.Wait()
+	return s.cmd.ProcessState.UserTime() + s.cmd.ProcessState.SystemTime()
+}
+
+type measured struct {
+	total time.Duration
+	took  []time.Duration // by each request, sorted
+}
+
+// get asks for /protected so many times over four connections.
+func (s *serving) get(b *testing.B, times int) measured {
+	b.Helper()
+	const connections = 4
+	m := measured{took: make([]time.Duration, times)}
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: connections}}
+	defer client.CloseIdleConnections()
+	start := time.Now()
+	var wait sync.WaitGroup
+	for c := range connections {
+		wait.Go(func() {
+			for i := c; i < times; i += connections {
+				start := time.Now()
+				r, err := http.NewRequest("GET", s.url+"/protected", nil)
+				if err == nil {
+					r.Header.Set("Authorization", "Bearer "+s.token)
+					var got *http.Response
+					if got, err = client.Do(r); err == nil {
+						io.Copy(io.Discard, got.Body)
+						got.Body.Close()
+					}
+				}
+				if err != nil {
+					b.Error(err)
+				}
+				m.took[i] = time.Since(start)
+			}
+		})
+	}
+	wait.Wait()
+	m.total = time.Since(start)
+	slices.Sort(m.took)
+	return m
 }
 
 // Helpers.
@@ -1948,6 +2203,10 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	if kind := os.Getenv("SERVE_FOR_BENCHMARK"); kind != "" {
+		serveForBenchmark(kind)
+		return
+	}
 	var err error
 	if binaries, err = os.MkdirTemp("", "tokenserver"); err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -726,6 +726,38 @@ func FuzzSigned(f *testing.F) {
 	})
 }
 
+func BenchmarkSign(b *testing.B) {
+	for _, kind := range []string{"hs256", "rs256"} {
+		s := newService(b, kind)
+		b.Run(kind, func(b *testing.B) {
+			for b.Loop() {
+				s.Issue("user1")
+			}
+		})
+	}
+}
+
+func BenchmarkVerify(b *testing.B) {
+	for _, kind := range []string{"hs256", "rs256"} {
+		s := newService(b, kind)
+		token := issue(b, s)
+		b.Run(kind, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				s.Check(token)
+			}
+		})
+	}
+	s := newService(b, "rs256")
+	hash := sha256.Sum256([]byte("x"))
+	signature, _ := rsa.SignPKCS1v15(nil, s.private, crypto.SHA256, hash[:])
+	b.Run("rsa.VerifyPKCS1v15", func(b *testing.B) {
+		for b.Loop() {
+			rsa.VerifyPKCS1v15(&s.private.PublicKey, crypto.SHA256, hash[:], signature)
+		}
+	})
+}
+
 func newService(t testing.TB, kind string) *Service {
 	t.Helper()
 	s, err := New(kind, ttl, self)
