@@ -14,6 +14,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -1340,6 +1341,12 @@ func TestEveryFileKeepsToItsRoom(t *testing.T) {
 	}
 }
 
+// solving says that exercises are being solved: then files may outgrow their limits.
+func solving(t *testing.T) bool {
+	waiting := regexp.MustCompile(`(?m)^\tt\.Skip\("exercise \d`)
+	return len(waiting.FindAllString(readFile(t, "main_test.go"), -1)) < 5
+}
+
 func TestLinesAndFilesAreShortEnoughToRead(t *testing.T) {
 	root := 0
 	for _, file := range goFiles(t) {
@@ -1354,7 +1361,7 @@ func TestLinesAndFilesAreShortEnoughToRead(t *testing.T) {
 			}
 		}
 	}
-	if root > 810 {
+	if root > 810 && !solving(t) {
 		t.Errorf("got %d lines in the four root files, want at most 810", root)
 	}
 }
@@ -1387,7 +1394,7 @@ func TestTheREADMENamesOnlyWhatIsThere(t *testing.T) {
 	}
 	for _, size := range sizes {
 		got := fmt.Sprint(strings.Count(readFile(t, size[1]), "\n"))
-		if got != size[2] {
+		if got != size[2] && !solving(t) {
 			t.Errorf("the README says %s lines of %s, it has %s", size[2], size[1], got)
 		}
 	}
@@ -1528,6 +1535,184 @@ func (s *shell) run(command string) (output string) {
 	}
 }
 
+// Exercises: delete a Skip line, and make the test pass without touching another.
+
+func TestExercise1AFourthLoginEndsTheOldestToken(t *testing.T) {
+	t.Skip("exercise 1: a user may have three live tokens")
+	synctest.Test(t, func(t *testing.T) {
+		a := newAPI(t)
+		other := "Bearer " + a.tokenOf("user2")
+		var tokens []string
+		for range 4 {
+			tokens = append(tokens, "Bearer "+a.tokenOf("user1"))
+			pass(time.Minute)
+		}
+		a.wantRefusal(a.get("/protected", tokens[0]), 401, "invalid_token")
+		for _, token := range append(tokens[1:], other) {
+			a.wantStatus(a.get("/protected", token), 200)
+		}
+		pass(14 * time.Minute) // the three are dead, so they count no more
+		for range 3 {
+			tokens = append(tokens, "Bearer "+a.tokenOf("user1"))
+		}
+		for _, token := range tokens[4:] {
+			a.wantStatus(a.get("/protected", token), 200)
+		}
+	})
+}
+
+func TestExercise2LoggingOutEverywhereEndsAllTokensOfAUser(t *testing.T) {
+	t.Skip("exercise 2: POST /revoke_all, behind the guard")
+	a := newAPI(t)
+	phone, laptop := "Bearer "+a.tokenOf("user1"), "Bearer "+a.tokenOf("user1")
+	other := "Bearer " + a.tokenOf("user2")
+	a.wantRefusal(a.do("POST", "/revoke_all", ""), 401, "unauthorized")
+	a.wantStatus(a.get("/protected", laptop), 200)
+	a.wantStatus(a.do("POST", "/revoke_all", "", "Authorization", phone), 200)
+	for _, token := range []string{phone, laptop} {
+		a.wantRefusal(a.get("/protected", token), 401, "invalid_token")
+	}
+	a.wantStatus(a.get("/protected", other), 200)
+	a.wantStatus(a.get("/protected", "Bearer "+a.tokenOf("user1")), 200)
+}
+
+func TestExercise3AResourceCanAskWhoseTokenItWasShown(t *testing.T) {
+	t.Skip("exercise 3: POST /introspect as in RFC 7662, for whoever has a token")
+	synctest.Test(t, func(t *testing.T) {
+		a := newAPI(t)
+		shown, disabled := a.tokenOf("user1"), a.tokenOf("user3")
+		expires := float64(time.Now().Add(15 * time.Minute).Unix())
+		introspect := func(body string, authorization ...string) *httptest.ResponseRecorder {
+			headers := []string{"Content-Type", formType}
+			for _, value := range authorization {
+				headers = append(headers, "Authorization", value)
+			}
+			return a.do("POST", "/introspect", body, headers...)
+		}
+		resource := "Bearer " + a.tokenOf("user2")
+		answer := introspect("token="+shown, resource)
+		a.wantStatus(answer, 200)
+		wantJSONHeaders(t, answer)
+		got := decode(t, answer)
+		if got["active"] != true || got["username"] != "user1" || got["exp"] != expires {
+			t.Errorf("got %v, want it active, user1's and to expire at %.0f", got, expires)
+		}
+		a.wantRefusal(introspect("", resource), 400, "invalid_request")
+
+		// RFC 7662 §2.1: not anyone may ask, or tokens could be tried out here.
+		a.wantRefusal(introspect("token="+shown), 401, "unauthorized")
+		a.wantRefusal(introspect("token="+shown, "Bearer x"), 401, "invalid_token")
+		a.wantRefusal(introspect("token="+shown, "Bearer "+disabled), 403, "access_denied")
+
+		// §2.2: active means that the guard would open. If not, no reason is given.
+		const no = `{"active":false}`
+		a.wantBody(introspect("token=x", resource), no)
+		a.wantBody(introspect("token="+disabled, resource), no)
+		pass(15 * time.Minute)
+		resource = "Bearer " + a.tokenOf("user2")
+		a.wantBody(introspect("token="+shown, resource), no)
+		shown = a.tokenOf("user1")
+		a.post("/revoke", "token="+shown)
+		a.wantBody(introspect("token="+shown, resource), no)
+	})
+}
+
+func TestExercise4ANewPasswordEndsTheOldOneAndItsTokens(t *testing.T) {
+	t.Skip("exercise 4: POST /password with the old and the new one")
+	a := newAPI(t)
+	a.register("alice", "password9")
+	phone, laptop := "Bearer "+a.tokenOf("alice"), "Bearer "+a.tokenOf("alice")
+	other := "Bearer " + a.tokenOf("user1")
+	change := func(old, new string, headers ...string) *httptest.ResponseRecorder {
+		return a.do("POST", "/password", `{"password":"`+old+`","new_password":"`+new+`"}`,
+			append(headers, "Content-Type", "application/json")...)
+	}
+	a.wantRefusal(change("password9", "password10"), 401, "unauthorized")
+	a.wantRefusal(change("wrong password", "password10", "Authorization", phone),
+		401, "invalid_grant")
+	a.wantRefusal(change("password9", "short", "Authorization", phone), 400, "invalid_request")
+	a.wantStatus(a.get("/protected", phone), 200)
+	a.wantStatus(change("password9", "password10", "Authorization", phone), 200)
+	for _, token := range []string{phone, laptop} {
+		a.wantRefusal(a.get("/protected", token), 401, "invalid_token")
+	}
+	a.wantStatus(a.get("/protected", other), 200)
+	a.wantRefusal(a.post("/token", "username=alice&password=password9"), 401, "invalid_grant")
+	login := a.post("/token", "username=alice&password=password10")
+	a.wantStatus(login, 200)
+	phone = "Bearer " + decode(t, login)["access_token"].(string)
+	a.wantStatus(a.get("/protected", phone), 200)
+	for range maxFailures { // a thief of a token may not guess the password without end
+		a.wantRefusal(change("wrong password", "password11", "Authorization", phone),
+			401, "invalid_grant")
+	}
+	a.wantRefusal(change("password10", "password11", "Authorization", phone),
+		429, "temporarily_unavailable")
+}
+
+func TestExercise5UsersSurviveARestart(t *testing.T) {
+	t.Skip("exercise 5: a flag -users that names a file")
+	file := filepath.Join(t.TempDir(), "users")
+	first := startProgram(t, "-users", file)
+	register := func(p *program, want int) {
+		t.Helper()
+		body := `{"username":"alice","password":"correct horse"}`
+		got, err := http.Post(p.url+"/register", "application/json", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got.Body.Close()
+		if got.StatusCode != want {
+			t.Fatalf("got %d, want %d", got.StatusCode, want)
+		}
+	}
+	register(first, 201)
+	first.cmd.Process.Kill() // like a power cut: 201 means that alice is in the file already
+	first.wait()
+
+	text := readFile(t, file)
+	for _, password := range []string{"correct horse",
+		base64.StdEncoding.EncodeToString([]byte("correct horse"))} { // how JSON has a []byte
+		if strings.Contains(text, password) {
+			t.Errorf("got %s in the file, want the hash only", password)
+		}
+	}
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm()&0o077 != 0 {
+		t.Errorf("got %v, %v, want a file that only its owner may read", info.Mode(), err)
+	}
+
+	second := startProgram(t, "-users", file)
+	register(second, 409)
+	for login, want := range map[[2]string]int{
+		{"alice", "correct horse"}: 0,
+		{"alice", "wrong"}:         1,
+		{"user1", "password1"}:     0,
+		{"user3", "password3"}:     1, // disabled
+	} {
+		status, output := runClient(t, "-url", second.url,
+			"-username", login[0], "-password", login[1])
+		if status != want {
+			t.Errorf("%s: got status %d and %s, want %d", login, status, output, want)
+		}
+	}
+	second.stop()
+
+	// Starting without the users would overwrite them at the next registration.
+	if err := os.WriteFile(file, []byte(text[:len(text)/2]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// A server that starts does not end.
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	third := exec.CommandContext(ctx, binary(t, "tokenserver"),
+		"-addr", "127.0.0.1:0", "-users", file)
+	out, _ := third.CombinedOutput()
+	if third.ProcessState.ExitCode() != 1 || strings.Count(string(out), "\n") != 1 {
+		t.Errorf("got status %d and %s with half a file, want 1 and one line",
+			third.ProcessState.ExitCode(), out)
+	}
+}
+
 // It comes after all tests that log.
 func TestNoLineOfTheLogOfThisRunHoldsASecret(t *testing.T) {
 	a := newAPI(t)
@@ -1555,7 +1740,7 @@ var wholeRun struct {
 
 // secret finds passwords and tokens, but none so short that it may be a word.
 var secret = regexp.MustCompile(
-	`(?:password=|token=|"password":"|"access_token":")([^&"\s]{9,})`)
+	`(?:password=|token=|"password":"|"new_password":"|"access_token":")([^&"\s]{9,})`)
 
 // Fuzzing: whatever is sent, the answer is one of those in the contract.
 
