@@ -12,7 +12,7 @@ import (
 )
 
 // A tokenService makes tokens and checks them. To a client a token is just a
-// string, and to the rest of this server it is just these three methods.
+// string, and to auth.go it is just these three methods.
 type tokenService interface {
 	// Issue makes a new token that belongs to username until it expires.
 	Issue(username string) (token string, expires time.Time, err error)
@@ -67,28 +67,19 @@ func (t *opaqueTokens) Issue(username string) (string, time.Time, error) {
 
 // rotate forgets dead tokens by the batch. All live equally long, so once the young
 // map is a lifetime old, everything in the old one is dead: it goes as a whole and
-// the young one takes its place. Nothing has to sweep or scan, and the memory comes
-// back, while a map from which entries are deleted never shrinks. The price: dead
-// tokens stay for up to one more lifetime, and then until somebody logs in.
+// the young one takes its place. After two lifetimes the young one is dead as well,
+// and goes the same way. Nothing has to sweep or scan, and the memory comes back,
+// while a map from which entries are deleted never shrinks. The price: dead tokens
+// stay for up to one more lifetime, and then until somebody logs in.
 func (t *opaqueTokens) rotate(now time.Duration) {
-	age := now - t.rotated
-	if age < t.ttl {
-		return
+	for range min(2, (now-t.rotated)/t.ttl) {
+		t.old, t.young, t.rotated = t.young, make(map[[sha256.Size]byte]owner), now
 	}
-	t.old = t.young
-	if age >= 2*t.ttl {
-		t.old = nil // so long idle that the young ones are dead too
-	}
-	t.young = make(map[[sha256.Size]byte]owner)
-	t.rotated = now
 }
 
 // Check looks at the clock too: a token is dead at exactly its expiry, however
 // long a map remembers it.
 func (t *opaqueTokens) Check(token string) (string, time.Time, error) {
-	if len(token) != tokenLength {
-		return "", time.Time{}, errUnknownToken // not worth a hash
-	}
 	hash := sha256.Sum256([]byte(token))
 	t.mu.RLock()
 	found, ok := t.young[hash]
