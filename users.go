@@ -45,9 +45,9 @@ const (
 	minPassword = 8      // characters; which ones is the user's business
 	maxPassword = 72     // bytes: bcrypt ignores whatever comes after them
 
-	maxFailures = 10          // so guessing comes to 14,400 passwords a day
-	cooling     = time.Minute // short: whoever fails on purpose keeps the user out, too
-	maxWait     = 2 * time.Second
+	maxFailures = 10              // so guessing comes to 14,400 passwords a day
+	cooling     = time.Minute     // short: whoever fails on purpose keeps the user out, too
+	maxWait     = 2 * time.Second // for a slot
 )
 
 var (
@@ -123,9 +123,8 @@ func (u *users) authenticate(ctx context.Context, name, password string) (string
 	hash := cmp.Or(found.hash, u.dummy)
 	// bcrypt alone takes "abc\x00abc" for "abc", and 72 right bytes with any others
 	// behind them.
-	ok := len(password) <= maxPassword && !strings.Contains(password, "\x00") &&
-		bcrypt.CompareHashAndPassword([]byte(hash), []byte(password)) == nil && found.hash != ""
-	if !ok {
+	if len(password) > maxPassword || strings.Contains(password, "\x00") ||
+		bcrypt.CompareHashAndPassword([]byte(hash), []byte(password)) != nil || found.hash == "" {
 		return "", errWrongPassword
 	}
 	u.mu.Lock()
@@ -158,14 +157,13 @@ func (u user) recentFailures() int {
 
 // takeSlot waits for a place to compute a hash in, unless the caller hangs up.
 func (u *users) takeSlot(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, maxWait)
-	defer cancel()
 	select {
 	case u.slots <- struct{}{}:
 		return nil
 	case <-ctx.Done():
-		return errBusy
+	case <-time.After(maxWait):
 	}
+	return errBusy
 }
 
 // validName allows what needs neither quoting nor folding. An e-mail address will do.
@@ -189,10 +187,7 @@ func (u *users) register(ctx context.Context, name, password string) error {
 	if u.lookup(name).name != "" {
 		return errTaken
 	}
-	hash, err := bcrypt.GenerateFromPassword([]byte(password), u.cost)
-	if err != nil {
-		return err
-	}
+	hash, _ := bcrypt.GenerateFromPassword([]byte(password), u.cost) // fails over 72 bytes only
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.byName[name] != nil {
