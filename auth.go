@@ -29,13 +29,12 @@ const formType = "application/x-www-form-urlencoded"
 // The username is for the log. What goes over the wire is up to answer.
 type handler func(*http.Request) (username string, body any, err error)
 
-// answer sends what a handler decides, with this status unless it is a refusal,
-// and logs the event. A body of nil is an empty one. No cache may keep an answer: it
-// may hold a token.
-func (s *server) answer(status int, event string, decide handler) http.HandlerFunc {
+// answer sends what a handler decides and logs the event. A body of nil is an empty
+// one. No cache may keep an answer: it may hold a token.
+func (s *server) answer(success int, event string, decide handler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		username, body, err := decide(r)
-		status := status
+		status := success
 		if err == nil {
 			s.log.Info(event, "username", username)
 		} else {
@@ -49,13 +48,14 @@ func (s *server) answer(status int, event string, decide handler) http.HandlerFu
 				"detail": no.detail, "error": no.code, "error_description": no.detail,
 			}
 		}
+		var text []byte
 		if body != nil {
 			w.Header().Set("Content-Type", "application/json")
-			w.Header().Set("Cache-Control", "no-store")
-			w.WriteHeader(status)
-			text, _ := json.Marshal(body) // fails only for types that no handler returns
-			w.Write(text)
+			text, _ = json.Marshal(body) // fails only for types that no handler returns
 		}
+		w.Header().Set("Cache-Control", "no-store")
+		w.WriteHeader(status)
+		w.Write(text)
 	}
 }
 
@@ -74,12 +74,7 @@ func invalid(detail string) refusal { return refusal{400, "invalid_request", det
 
 const challenge = `WWW-Authenticate: Bearer realm="token server"`
 
-var (
-	// error= tells a client that a new token would help.
-	invalidToken = refusal{401, "invalid_token", "Invalid authentication credentials",
-		challenge + `, error="invalid_token"`}
-	cannotTell = refusal{503, "temporarily_unavailable", "Try again later", "Retry-After: 10"}
-)
+var cannotTell = refusal{503, "temporarily_unavailable", "Try again later", "Retry-After: 10"}
 
 // refusalFor finds the answer to an error, also to those of the other files.
 func refusalFor(err error) refusal {
@@ -185,8 +180,9 @@ func (s *server) bearer(r *http.Request) (string, time.Time, error) {
 	switch {
 	case errors.As(err, new(interface{ Temporary() bool })):
 		err = cannotTell
-	case err != nil:
-		err = invalidToken
+	case err != nil: // error= tells a client that a new token would help
+		err = refusal{401, "invalid_token", "Invalid authentication credentials",
+			challenge + `, error="invalid_token"`}
 	case s.users != nil && s.users.lookup(username).disabled:
 		// We know who this is (authentication), but they may not enter
 		// (authorization): 403, since no other token would help them.
@@ -242,22 +238,21 @@ func read(r *http.Request, mediaType string, parse func(string) (url.Values, err
 	return fields, nil
 }
 
-// parseObject is to a JSON object of strings what url.ParseQuery is to a form.
-// json.Unmarshal would take "USERNAME" for username, and would hide a second one.
+// parseObject is to a JSON object of strings what url.ParseQuery is to a form. A struct
+// would take "USERNAME" for username, and a map would hide that a name came twice.
 func parseObject(text string) (url.Values, error) {
-	failure := errors.New("not a JSON object of strings")
 	decoder := json.NewDecoder(strings.NewReader(text))
 	if first, _ := decoder.Token(); first != json.Delim('{') || !json.Valid([]byte(text)) {
-		return nil, failure
+		return nil, errors.New("not a JSON object")
 	}
 	fields := url.Values{}
 	for decoder.More() {
 		name, _ := decoder.Token()
-		value, _ := decoder.Token()
-		if _, ok := value.(string); !ok {
-			return nil, failure
+		var value string
+		if err := decoder.Decode(&value); err != nil {
+			return nil, err
 		}
-		fields.Add(name.(string), value.(string))
+		fields.Add(name.(string), value)
 	}
 	return fields, nil
 }
