@@ -24,6 +24,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 	"tokenserver/jwt"
@@ -47,28 +48,29 @@ func main() {
 		return
 	}
 	kinds := []string{"opaque", "hs256", "rs256", "external"}
-	check(slices.Contains(kinds, *kind), "-token must be one of %v, not %q", kinds, *kind)
-	check(*ttl >= time.Second && *ttl <= 8760*time.Hour, "-ttl must be 1s to 8760h, a year")
-	check((*cert == "") == (*key == ""), "-cert and -key belong together")
-	check(flag.NArg() == 0, "unexpected argument %q", flag.Arg(0))
+	require(slices.Contains(kinds, *kind), "-token must be one of %v, not %q", kinds, *kind)
+	require(*ttl >= time.Second && *ttl <= 8760*time.Hour, "-ttl must be 1s to 8760h, a year")
+	require((*cert == "") == (*key == ""), "-cert and -key belong together")
+	require(flag.NArg() == 0, "unexpected argument %q", flag.Arg(0))
 
 	level := slog.LevelInfo
 	if *quiet {
 		level = slog.LevelWarn
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
-	listener, url := listen(*addr, *cert, *key, log)
-	newServer(*kind, *ttl, url, log).serve(listener, url, *quiet)
+	listener, url := listen(*addr, *cert, *key)
+	s := newServer(*kind, *ttl, url, log)
+	s.serve(listener, url, *quiet)
 }
 
-// check ends the program over a wrong flag, with the status that package flag uses.
-func check(ok bool, complaint string, values ...any) {
+// require ends the program over a wrong flag, with the status that package flag uses.
+func require(ok bool, complaint string, values ...any) {
 	if !ok {
 		fail(2, fmt.Sprintf(complaint, values...))
 	}
 }
 
-// must ends the program over what it cannot start with.
+// must ends the program over an error, since it cannot start then.
 func must[T any](value T, err error) T {
 	if err != nil {
 		fail(1, err)
@@ -82,28 +84,25 @@ func fail(status int, reason any) {
 }
 
 // listen opens the port and says under which URL.
-func listen(addr, cert, key string, log *slog.Logger) (net.Listener, string) {
+func listen(addr, cert, key string) (net.Listener, string) {
 	_, err := net.ResolveTCPAddr("tcp", addr)
-	check(err == nil && addr != "", "-addr must be a host and a port, not %q", addr)
+	require(err == nil && addr != "", "-addr needs a host that exists and a port, not %q", addr)
 	listener := must(net.Listen("tcp", addr))
+	host, _, _ := net.SplitHostPort(addr)
 	at := listener.Addr().(*net.TCPAddr)
-	host := at.String()
 	if at.IP.IsUnspecified() { // every interface: no address to go to
-		host = fmt.Sprintf("localhost:%d", at.Port)
+		host = "localhost"
 	}
-	if cert != "" {
-		pair := must(tls.LoadX509KeyPair(cert, key))
-		config := &tls.Config{Certificates: []tls.Certificate{pair}}
-		return tls.NewListener(listener, config), "https://" + host
+	host = net.JoinHostPort(host, fmt.Sprint(at.Port))
+	if cert == "" {
+		return listener, "http://" + host
 	}
-	if !at.IP.IsLoopback() {
-		log.Warn("without -cert and -key, whoever is on the network can read passwords and tokens")
-	}
-	return listener, "http://" + host
+	config := &tls.Config{Certificates: []tls.Certificate{must(tls.LoadX509KeyPair(cert, key))}}
+	return tls.NewListener(listener, config), "https://" + host
 }
 
-// newServer picks the kind of token. Tokens of another issuer come with its users, so
-// then there are none here.
+// newServer picks the kind of token. With another issuer's tokens come its users, so none
+// are kept here.
 func newServer(kind string, ttl time.Duration, url string, log *slog.Logger) *server {
 	s := &server{tokens: newOpaqueTokens(ttl), ttl: ttl, log: log}
 	if kind != "opaque" {
@@ -123,6 +122,9 @@ func (s *server) serve(listener net.Listener, url string, quiet bool) {
 	stopped, restore := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	if !quiet {
 		s.greet(url)
+	}
+	if !listener.Addr().(*net.TCPAddr).IP.IsLoopback() && strings.HasPrefix(url, "http:") {
+		s.log.Warn("without -cert and -key, anyone on the network can read passwords and tokens")
 	}
 	httpServer := withLimits(s.routes(), s.log)
 	go func() {
@@ -147,20 +149,8 @@ func (s *server) greet(url string) {
 	fmt.Printf(text, url)
 }
 
-//go:embed client/index.html client/page.js client/page.css
-var pageFiles embed.FS
-
-// page serves the browser's client. If text were ever inserted as HTML by mistake, the
-// policy would still let no script run but the page's own.
-func page(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; "+
-		"style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; "+
-		"form-action 'none'; frame-ancestors 'none'")
-	http.ServeFileFS(w, r, pageFiles, "client/"+cmp.Or(r.URL.Path[1:], "index.html"))
-}
-
-// routes is everything that this server answers to. 404, and 405 with Allow, are
-// ServeMux's own.
+// routes is everything that this server answers to. 404, 405 with Allow and redirects
+// are ServeMux's own.
 func (s *server) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /protected", s.answer(200, "access", s.guard(protected)))
@@ -192,8 +182,20 @@ func (s *server) routes() http.Handler {
 	})
 }
 
-// withLimits makes a server in which every wait ends and every input has a size.
-// Without them, anybody stops it by opening connections and sending nothing.
+//go:embed client/index.html client/page.js client/page.css
+var pageFiles embed.FS
+
+// page serves the browser's client. If text were ever inserted as HTML by mistake, the
+// policy would still let no script run but the page's own.
+func page(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; "+
+		"style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; "+
+		"form-action 'none'; frame-ancestors 'none'")
+	http.ServeFileFS(w, r, pageFiles, "client/"+cmp.Or(r.URL.Path[1:], "index.html"))
+}
+
+// withLimits makes an HTTP server in which every wait ends. Otherwise anybody could
+// stop it by opening connections and sending nothing.
 func withLimits(handler http.Handler, log *slog.Logger) *http.Server {
 	return &http.Server{
 		Handler:           handler,
