@@ -38,8 +38,11 @@ func (s *server) answer(success int, event string, decide handler) http.HandlerF
 		if err == nil {
 			s.log.Info(event, "username", username)
 		} else {
-			s.log.Info(event+" refused", "username", username, "reason", err)
-			no := refusalFor(err)
+			no, level := refusalFor(err), slog.LevelInfo
+			if no.status == 500 {
+				level = slog.LevelError // our fault, so -quiet shows it, too
+			}
+			s.log.Log(r.Context(), level, event+" refused", "username", username, "reason", err)
 			if name, value, ok := strings.Cut(no.header, ": "); ok {
 				w.Header().Set(name, value)
 			}
