@@ -101,7 +101,8 @@ func (s *Service) open(token string) (payload []byte, err error) {
 		return nil, ErrMalformed
 	}
 	_, critical := header["crit"] // refused since not understood: RFC 7515 §4.1.11
-	if critical || header["alg"] != s.alg || !slices.Contains(s.types, header["typ"]) {
+	typ, named := header["typ"]
+	if critical || header["alg"] != s.alg || named && typ == nil || !slices.Contains(s.types, typ) {
 		return nil, ErrHeader
 	}
 	kid, _ := header["kid"].(string)

@@ -623,6 +623,7 @@ func TestAWrongSettingIsOneClearLineThatQuotesNoKey(t *testing.T) {
 		{"no issuer", "external", []string{"JWT_AUDIENCE", "x"}, "JWT_ISSUER"},
 		{"no audience", "external", []string{"JWT_ISSUER", issuer}, "JWT_AUDIENCE"},
 		{"no URL", "external", external("joe", ""), "JWT_JWKS_URL"},
+		{"an issuer without a host", "external", external("https://", ""), "JWT_ISSUER"},
 		{"plain http", "external", external(issuer, "http://tokens.example/"), "https"},
 		{"plain http issuer", "external", external("http://tokens.example/", ""), "https"},
 		{"nearly loopback", "external", external(issuer, "http://127.0.0.1.example/"), "https"},

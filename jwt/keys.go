@@ -109,11 +109,11 @@ func (s *Service) useIssuer(issuer, audience, address string, via http.RoundTrip
 	if issuer == "" || audience == "" {
 		return errors.New("jwt: external tokens need JWT_ISSUER and JWT_AUDIENCE")
 	}
-	// Auth0's issuers end in a slash: one is enough here, and iss keeps its own.
-	address = cmp.Or(address, strings.TrimSuffix(issuer, "/")+"/.well-known/jwks.json")
-	if !trusted(address) {
+	if !trusted(cmp.Or(address, issuer)) {
 		return errors.New("JWT_JWKS_URL or JWT_ISSUER must be https (localhost: http), no password")
 	}
+	// Auth0's issuers end in a slash: one is enough here, and iss keeps its own.
+	address = cmp.Or(address, strings.TrimSuffix(issuer, "/")+"/.well-known/jwks.json")
 	// Whoever can redirect us would choose where our keys come from (RFC 8725 §3.10).
 	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	client := &http.Client{Transport: via, CheckRedirect: stay, Timeout: 5 * time.Second}

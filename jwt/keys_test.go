@@ -163,6 +163,7 @@ func TestAnOutsideTokenIsHeldToTheSameRules(t *testing.T) {
 			{"typ with application/", changes{"typ": "application/at+jwt"}, nil, ErrHeader},
 			{"typ of another kind", changes{"typ": "dpop+jwt"}, nil, ErrHeader},
 			{"typ empty", changes{"typ": ""}, nil, ErrHeader},
+			{"typ null", changes{"typ": nil}, nil, ErrHeader},
 			{"crit", changes{"crit": []string{"exp"}}, nil, ErrHeader},
 			{"alg none", changes{"alg": "none"}, nil, ErrHeader},
 			{"alg RS512", changes{"alg": "RS512"}, nil, ErrHeader},
