@@ -221,7 +221,8 @@ func (s *server) isLoggedIn(r *http.Request) (string, any, error) {
 // where another program may take the last.
 func read(r *http.Request, mediaType string, parse func(string) (url.Values, error),
 	names ...string) (url.Values, error) {
-	if sent, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); sent != mediaType {
+	sent := strings.Join(r.Header["Content-Type"], ", ") // two are none
+	if sent, _, _ := mime.ParseMediaType(sent); sent != mediaType {
 		return nil, refusal{415, "invalid_request", "Send " + mediaType, ""}
 	}
 	body, err := io.ReadAll(r.Body)
@@ -235,7 +236,7 @@ func read(r *http.Request, mediaType string, parse func(string) (url.Values, err
 	for _, name := range names {
 		// U+FFFD replaces what is no UTF-8: two passwords would become the same one.
 		if len(fields[name]) > 1 || strings.ContainsAny(fields.Get(name), "\x00\uFFFD") {
-			return nil, invalid("Send each field once, in UTF-8")
+			return nil, invalid("Send each field once, in UTF-8 without NUL")
 		}
 	}
 	return fields, nil
