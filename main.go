@@ -58,9 +58,9 @@ func main() {
 		level = slog.LevelWarn
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	stopped, _ := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	listener, url := listen(*addr, *cert, *key)
-	s := newServer(*kind, *ttl, url, log)
-	s.serve(listener, url, *quiet)
+	newServer(*kind, *ttl, url, log).serve(stopped, listener, url, *quiet)
 }
 
 // require ends the program over a wrong flag, with the status that package flag uses.
@@ -86,9 +86,9 @@ func fail(status int, reason any) {
 // listen opens the port and says under which URL.
 func listen(addr, cert, key string) (net.Listener, string) {
 	_, err := net.ResolveTCPAddr("tcp", addr)
-	require(err == nil && addr != "", "-addr needs a host that exists and a port, not %q", addr)
+	host, port, _ := net.SplitHostPort(addr)
+	require(err == nil && port != "", "-addr needs a host that exists and a port, not %q", addr)
 	listener := must(net.Listen("tcp", addr))
-	host, _, _ := net.SplitHostPort(addr)
 	at := listener.Addr().(*net.TCPAddr)
 	if at.IP.IsUnspecified() { // every interface: no address to go to
 		host = "localhost"
@@ -118,22 +118,21 @@ func newServer(kind string, ttl time.Duration, url string, log *slog.Logger) *se
 
 // serve goes on until Ctrl-C or SIGTERM. Requests in flight then still get their
 // answers, for which there are 10 seconds.
-func (s *server) serve(listener net.Listener, url string, quiet bool) {
-	stopped, restore := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+func (s *server) serve(stopped context.Context, l net.Listener, url string, quiet bool) {
 	if !quiet {
 		s.greet(url)
 	}
-	if !listener.Addr().(*net.TCPAddr).IP.IsLoopback() && strings.HasPrefix(url, "http:") {
+	if !l.Addr().(*net.TCPAddr).IP.IsLoopback() && strings.HasPrefix(url, "http:") {
 		s.log.Warn("without -cert and -key, anyone on the network can read passwords and tokens")
 	}
 	httpServer := withLimits(s.routes(), s.log)
 	go func() {
-		if err := httpServer.Serve(listener); err != http.ErrServerClosed {
+		if err := httpServer.Serve(l); err != http.ErrServerClosed {
 			fail(1, err)
 		}
 	}()
 	<-stopped.Done()
-	restore() // a second Ctrl-C does not wait
+	signal.Reset() // a second Ctrl-C does not wait
 	patience, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	httpServer.Shutdown(patience) // fails only if the 10 seconds were not enough
