@@ -106,7 +106,6 @@ func listen(addr, cert, key string) (net.Listener, string) {
 func newServer(kind string, ttl time.Duration, url string, log *slog.Logger) *server {
 	s := &server{tokens: newOpaqueTokens(ttl), ttl: ttl, log: log}
 	if kind != "opaque" {
-		slog.SetDefault(log) // package jwt says there when the issuer's keys do not come
 		s.tokens = must(jwt.New(kind, ttl, url))
 	}
 	if kind != "external" {

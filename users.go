@@ -19,8 +19,8 @@ import (
 )
 
 // users knows everyone who may log in. No password is kept, only its bcrypt hash:
-// salted, so that equal passwords look different, and slow, so that whoever steals
-// the hashes can try no more than some twenty passwords a second on each core.
+// salted, so that equal passwords look different, and slow: a processor core tries
+// some twenty passwords a second, where a fast hash would let it try millions.
 type users struct {
 	cost  int           // of a hash: each step up doubles its time
 	dummy string        // the hash that stands in for a stranger's
@@ -61,8 +61,8 @@ var (
 )
 
 // newUsers has slots for half the processors, so that a flood of logins leaves the
-// other half to everyone who has a token already, and for eight at most: so many
-// right logins at once are not yet ten attempts, which would count as guessing.
+// other half to everyone who has a token already. There are eight at most: ten right
+// logins of one user under way at once would count as guessing.
 func newUsers(cost int) *users {
 	u := &users{
 		cost:   cost,
@@ -86,9 +86,10 @@ func (u *users) addDemoUsers() {
 
 // find needs the lock. For an unknown name it returns a stranger, who is throttled
 // like a user, or a 429 would tell which names exist. Anyone can make up names, so
-// strangers share a table of fixed size. Users must not share: two of them at one
-// place would have one counter, and whoever is the one could guess the other's
-// password, logging in now and then to set the counter back to zero.
+// strangers share a table of fixed size: they have no password that sharing could help
+// to guess. Users must not share: two of them at one place would have one counter, and
+// whoever is the one could guess the other's password, logging in now and then to set
+// the counter back to zero.
 func (u *users) find(name string) *user {
 	if found := u.byName[name]; found != nil {
 		return found
@@ -187,7 +188,10 @@ func (u *users) register(ctx context.Context, name, password string) error {
 	if u.lookup(name).name != "" {
 		return errTaken
 	}
-	hash, _ := bcrypt.GenerateFromPassword([]byte(password), u.cost) // fails over 72 bytes only
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), u.cost)
+	if err != nil {
+		return err
+	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.byName[name] != nil {

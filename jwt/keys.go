@@ -225,7 +225,8 @@ type remote struct {
 }
 
 // key returns nil for an unknown kid. Since whoever starts a fetch waits for it, a new
-// key is good from its first token, and a withdrawn one dead from the first after an hour.
+// key is good from its first token, unless the last fetch was less than a minute ago,
+// and a withdrawn one is dead from the first token after an hour, unless fetches fail.
 func (r *remote) key(kid string) (*rsa.PublicKey, error) {
 	if kid == "" {
 		return nil, nil // trying them all would leave the choice to the token
