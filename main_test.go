@@ -659,7 +659,7 @@ func TestRegistrationRefuses(t *testing.T) {
 
 func TestATakenNameIsRefused(t *testing.T) {
 	a := newAPI(t)
-	a.server.users.cost = bcrypt.MaxCost // a hash would take days
+	a.server.users.cost = bcrypt.MaxCost + 1 // a hash would be an error
 	got := a.register("user1", "password9")
 	a.wantRefusal(got, 409, "conflict")
 	if detail := decode(t, got)["detail"]; detail != "already registered" {
@@ -775,12 +775,15 @@ func TestAfter10FailuresTheEleventhAttemptWaits(t *testing.T) {
 				got := a.post("/token", "username="+name+"&password=wrong")
 				a.wantRefusal(got, 401, "invalid_grant")
 			}
-			// A hash of this cost would take days.
-			forDays := "$2a$31$" + strings.Repeat("a", 53)
-			a.server.users.find(name).hash, a.server.users.dummy = forDays, forDays
+			for range cap(a.server.users.slots) {
+				a.server.users.slots <- struct{}{} // whoever wanted a hash would wait, and get 503
+			}
 			for _, password := range []string{"wrong", "password1"} {
 				got := a.post("/token", "username="+name+"&password="+password)
 				a.wantRefusal(got, 429, "temporarily_unavailable")
+			}
+			for range cap(a.server.users.slots) {
+				<-a.server.users.slots
 			}
 			a.wantStatus(a.post("/token", "username=user2&password=password2"), 200) // not slowed
 		})
@@ -809,23 +812,6 @@ func TestAMinuteWithoutFailuresForgivesThoseBeforeIt(t *testing.T) {
 				a.wantStatus(a.post("/token", "username=user1&password=wrong"), 401)
 			}
 			pass(time.Minute)
-		}
-	})
-}
-
-func TestWhoIsThrottledDoesNotWaitForASlot(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		a := newAPI(t)
-		for range 10 {
-			a.post("/token", "username=user1&password=wrong")
-		}
-		for range cap(a.server.users.slots) {
-			a.server.users.slots <- struct{}{}
-		}
-		start := time.Now()
-		a.wantStatus(a.post("/token", "username=user1&password=password1"), 429)
-		if waited := time.Since(start); waited != 0 {
-			t.Errorf("got refused after %v, want at once", waited)
 		}
 	})
 }
