@@ -2464,7 +2464,9 @@ func runClient(t *testing.T, args ...string) (exitStatus int, output string) {
 func wantOneLine(t *testing.T, status int, want string, args ...string) {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	cmd := exec.Command(binary(t, "tokenserver"), args...)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // else a start never ends
+	defer cancel()
+	cmd := exec.CommandContext(ctx, binary(t, "tokenserver"), args...)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	cmd.Run()
 	got := stderr.String()
