@@ -614,6 +614,7 @@ func TestRegistrationRefuses(t *testing.T) {
 		{"a body of more than 4 KiB", jsonType, good + strings.Repeat(" ", 4096), 413},
 		{"nothing", jsonType, "", 400},
 		{"a list", jsonType, "[" + good + "]", 400},
+		{"a list of fields", jsonType, `["username","alice","password","password9"]`, 400},
 		{"null", jsonType, "null", 400},
 		{"JSON that breaks off", jsonType, good[:30], 400},
 		{"something behind the JSON", jsonType, good + good, 400},
@@ -1202,6 +1203,12 @@ func TestPlainHTTPBeyondLoopbackIsWarnedAbout(t *testing.T) {
 	if got := p.stderr.String(); !strings.Contains(got, "level=WARN") ||
 		!strings.Contains(got, "passwords and tokens") {
 		t.Errorf("got %q, want a warning that names the risk", got)
+	}
+	cert, key := certificate(t)
+	p = startProgram(t, "-addr", "0.0.0.0:0", "-cert", cert, "-key", key)
+	p.stop()
+	if got := p.stderr.String(); got != "" {
+		t.Errorf("got %q with TLS, want no warning", got)
 	}
 }
 
