@@ -6,8 +6,8 @@
 //	go run ./client     in another
 //
 // main.go holds the flags, the one table of routes, the limits of the HTTP
-// server, start and stop. It never touches a password or a token. Read on in
-// auth.go, tokens.go and users.go.
+// server, start and stop. Beyond printing the demo users', it never touches a
+// password, nor a token. Read on in auth.go, tokens.go and users.go.
 package main
 
 import (
@@ -115,8 +115,8 @@ func newServer(kind string, ttl time.Duration, url string, log *slog.Logger) *se
 	return s
 }
 
-// serve goes on until Ctrl-C or SIGTERM. Requests in flight then still get their
-// answers, for which there are 10 seconds.
+// serve goes on until Ctrl-C or SIGTERM, also if one came during the start. Requests in
+// flight then still get their answers, for which there are 10 seconds.
 func (s *server) serve(stopped context.Context, l net.Listener, url string, quiet bool) {
 	if !quiet {
 		s.greet(url)
