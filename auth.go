@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"tokenserver/internal/jwt"
 )
 
 type server struct {
@@ -181,7 +182,7 @@ func (s *server) bearer(r *http.Request) (string, time.Time, error) {
 	}
 	username, expires, err := s.tokens.Check(strings.TrimLeft(token, " "))
 	switch {
-	case errors.As(err, new(interface{ Temporary() bool })):
+	case errors.Is(err, jwt.ErrUnavailable):
 		err = cannotTell
 	case err != nil: // error= tells a client that a new token would help
 		err = refusal{401, "invalid_token", "Invalid authentication credentials",

@@ -27,7 +27,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
-	"tokenserver/jwt"
+	"tokenserver/internal/jwt"
 
 	"golang.org/x/crypto/bcrypt"
 )
@@ -106,7 +106,7 @@ func listen(addr, cert, key string) (net.Listener, string) {
 func newServer(kind string, ttl time.Duration, url string, log *slog.Logger) *server {
 	s := &server{tokens: newOpaqueTokens(ttl), ttl: ttl, log: log}
 	if kind != "opaque" {
-		s.tokens = must(jwt.New(kind, ttl, url))
+		s.tokens = must(jwt.New(kind, ttl, url, log))
 	}
 	if kind != "external" {
 		s.users = newUsers(bcrypt.DefaultCost)

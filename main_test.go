@@ -42,6 +42,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"tokenserver/internal/jwt"
 	"unicode/utf8"
 	"unsafe"
 
@@ -556,8 +557,8 @@ func TestAServiceThatCannotTellMeans503(t *testing.T) {
 // outage is a token service that cannot do anything.
 type outage struct{}
 
-func (outage) Error() string   { return "secret reason" }
-func (outage) Temporary() bool { return true }
+func (outage) Error() string        { return "secret reason" }
+func (outage) Is(target error) bool { return target == jwt.ErrUnavailable }
 
 func (o outage) Issue(string) (string, time.Time, error) { return "", time.Time{}, o }
 func (o outage) Check(string) (string, time.Time, error) { return "", time.Time{}, o }
@@ -1366,10 +1367,10 @@ func TestTheClientBelievesOnlyA200AndFollowsNoRedirect(t *testing.T) {
 // Every file says in its first paragraph what it never touches.
 func TestEveryFileKeepsToItsRoom(t *testing.T) {
 	rooms := map[string][]string{ // an import, and who may have it
-		"net/http":                   {"main.go", "auth.go", "client/main.go", "jwt/"},
+		"net/http":                   {"main.go", "auth.go", "client/main.go", "internal/jwt/"},
 		"golang.org/x/crypto/bcrypt": {"users.go", "main.go"},
-		"crypto/rand":                {"tokens.go", "jwt/"},
-		"tokenserver/jwt":            {"main.go"},
+		"crypto/rand":                {"tokens.go", "internal/jwt/"},
+		"tokenserver/internal/jwt":   {"main.go", "auth.go"},
 	}
 	for _, file := range sourceFiles(t) {
 		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
@@ -1427,7 +1428,7 @@ func TestTheREADMENamesOnlyWhatIsThere(t *testing.T) {
 			t.Errorf("the README names %s, which is not there", name)
 		}
 	}
-	files := regexp.MustCompile("`((?:client|jwt|\\.ci)/[\\w.]+|\\w+\\.go)`")
+	files := regexp.MustCompile("`((?:client|internal/\\w+|\\.ci)/[\\w.]+|\\w+\\.go)`")
 	for _, file := range files.FindAllStringSubmatch(readme, -1) {
 		if _, err := os.Stat(file[1]); err != nil {
 			t.Errorf("the README names %s: %v", file[1], err)
@@ -2381,7 +2382,7 @@ func sourceFiles(t *testing.T) []string {
 func goFiles(t *testing.T) []string {
 	t.Helper()
 	var files []string
-	for _, pattern := range []string{"*.go", "client/*.go", "jwt/*.go"} {
+	for _, pattern := range []string{"*.go", "client/*.go", "internal/*/*.go"} {
 		matches, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)

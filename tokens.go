@@ -17,8 +17,8 @@ type tokenService interface {
 	// Issue makes a new token that belongs to username until it expires.
 	Issue(username string) (token string, expires time.Time, err error)
 
-	// Check says whose token this is. On any error the token opens nothing. One with
-	// a method Temporary() bool says that nobody can tell just now: the keys to check
+	// Check says whose token this is. On any error the token opens nothing.
+	// jwt.ErrUnavailable says that nobody can tell just now: the keys to check
 	// another issuer's signature with have never arrived.
 	Check(token string) (username string, expires time.Time, err error)
 

@@ -83,14 +83,14 @@ func outside(t *testing.T, test func(t *testing.T, s *Service, server *keyServer
 	anotherKey() // outside the bubble, as it lasts
 	synctest.Test(t, func(t *testing.T) {
 		server := &keyServer{status: 200, body: keySet(published("one", exampleKey(t)))}
-		test(t, trusting(t, server), server)
+		test(t, trusting(t, server, quiet), server)
 	})
 }
 
-func trusting(t testing.TB, transport http.RoundTripper) *Service {
+func trusting(t testing.TB, transport http.RoundTripper, log *slog.Logger) *Service {
 	t.Helper()
 	s := &Service{issuer: issuer, audience: "api"}
-	if err := s.useIssuer(issuer, "api", "", transport); err != nil {
+	if err := s.useIssuer(issuer, "api", "", transport, log); err != nil {
 		t.Fatal(err)
 	}
 	return s
@@ -124,12 +124,10 @@ func foreign(t testing.TB, key *rsa.PrivateKey, header, claims changes) string {
 			"exp": time.Now().Unix() + 86400}))
 }
 
-// wantTemporary uses the interface that the HTTP side uses.
-func wantTemporary(t testing.TB, err error, want bool) {
+func wantUnavailable(t testing.TB, err error, want bool) {
 	t.Helper()
-	var temporary interface{ Temporary() bool }
-	if got := errors.As(err, &temporary) && temporary.Temporary(); got != want {
-		t.Errorf("got %v, temporary %v; want %v", err, got, want)
+	if got := errors.Is(err, ErrUnavailable); got != want {
+		t.Errorf("got %v, want ErrUnavailable: %v", err, want)
 	}
 }
 
@@ -217,7 +215,7 @@ func TestAMalformedTokenCausesNoFetch(t *testing.T) {
 			if err == nil {
 				t.Errorf("%q opens", token)
 			}
-			wantTemporary(t, err, false)
+			wantUnavailable(t, err, false)
 		}
 		server.wantFetches(t, 0)
 	})
@@ -345,7 +343,7 @@ func TestWithoutAnyKeysTheAnswerIsCannotTell(t *testing.T) {
 		token := foreignToken(t, "one", exampleKey(t))
 		for range 100 {
 			_, _, err := s.Check(token)
-			wantTemporary(t, err, true)
+			wantUnavailable(t, err, true)
 			if !errors.Is(err, ErrUnavailable) {
 				t.Fatalf("got %v, want ErrUnavailable", err)
 			}
@@ -359,7 +357,7 @@ func TestWithoutAnyKeysTheAnswerIsCannotTell(t *testing.T) {
 		wantError(t, s, token, nil)
 		server.wantFetches(t, 2)
 		_, _, err := s.Check(foreignToken(t, "two", exampleKey(t)))
-		wantTemporary(t, err, false) // there is a set now, and this is not in it
+		wantUnavailable(t, err, false) // there is a set now, and this is not in it
 	})
 }
 
@@ -368,7 +366,7 @@ func TestAHangingServerCostsFiveSeconds(t *testing.T) {
 		server.set(func() { server.delay = time.Hour })
 		start := time.Now()
 		_, _, err := s.Check(foreignToken(t, "one", exampleKey(t)))
-		wantTemporary(t, err, true)
+		wantUnavailable(t, err, true)
 		if waited := time.Since(start); waited != 5*time.Second {
 			t.Errorf("waited %v, want 5s", waited)
 		}
@@ -409,9 +407,9 @@ func TestABadAnswerIsAFailedFetch(t *testing.T) {
 				wantError(t, s, token, nil) // the last good set is kept
 				server.wantFetches(t, 2)
 
-				fresh := trusting(t, server)
+				fresh := trusting(t, server, quiet)
 				_, _, err := fresh.Check(token)
-				wantTemporary(t, err, true) // where there never was one, nobody can tell
+				wantUnavailable(t, err, true) // where there never was one, nobody can tell
 			})
 		})
 	}
@@ -425,11 +423,9 @@ func TestASetOfExactlyOneMiBIsTaken(t *testing.T) {
 }
 
 func TestAFailedFetchIsLogged(t *testing.T) {
-	before := slog.Default()
-	defer slog.SetDefault(before)
 	outside(t, func(t *testing.T, s *Service, server *keyServer) {
 		var log bytes.Buffer
-		slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
+		s = trusting(t, server, slog.New(slog.NewTextHandler(&log, nil)))
 		server.set(func() { server.status = 404 })
 		token := foreignToken(t, "one", exampleKey(t))
 		s.Check(token)
@@ -441,13 +437,11 @@ func TestAFailedFetchIsLogged(t *testing.T) {
 }
 
 func TestTheLogOfAFailedFetchHasNoURL(t *testing.T) {
-	before := slog.Default()
-	defer slog.SetDefault(before)
 	var log bytes.Buffer
-	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
 	s := &Service{}
 	const issuer = "https://tokens.example"
-	if err := s.useIssuer(issuer, "a", issuer+"/keys?api_key=secret", unreachable{}); err != nil {
+	if err := s.useIssuer(issuer, "a", issuer+"/keys?api_key=secret", unreachable{},
+		slog.New(slog.NewTextHandler(&log, nil))); err != nil {
 		t.Fatal(err)
 	}
 	s.Check(foreignToken(t, "one", exampleKey(t)))
@@ -610,7 +604,7 @@ func TestPlainHTTPIsForThisMachineAlone(t *testing.T) {
 		"localhost:8001":              false,
 		":":                           false,
 	} {
-		err := new(Service).useIssuer(issuer, "api", address, nil)
+		err := new(Service).useIssuer(issuer, "api", address, nil, quiet)
 		if (err == nil) != ok {
 			t.Errorf("%q: got error %v, want accepted: %v", address, err, ok)
 		}

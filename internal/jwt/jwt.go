@@ -5,7 +5,6 @@
 package jwt
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/hmac"
 	"crypto/rand"
@@ -18,23 +17,21 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"tokenserver/internal/strictjson"
 )
 
 // Why a token opens nothing, for errors.Is. The outside gets one refusal for all but
 // the last: which check a forgery reached is what its author would like to know.
 var (
-	ErrMalformed         = errors.New("jwt: not a compact JWS of strict JSON")
-	ErrHeader            = errors.New("jwt: not the alg or typ expected, or a crit")
-	ErrUnknownKey        = errors.New("jwt: no key with this kid")
-	ErrSignature         = errors.New("jwt: the signature is wrong")
-	ErrClaim             = errors.New("jwt: a claim is missing, of the wrong type or not for us")
-	ErrExpired           = errors.New("jwt: expired, or not valid yet")
-	ErrUnavailable error = temporary{errors.New("jwt: the issuer's keys are not available")}
+	ErrMalformed   = errors.New("jwt: not a compact JWS of strict JSON")
+	ErrHeader      = errors.New("jwt: not the alg or typ expected, or a crit")
+	ErrUnknownKey  = errors.New("jwt: no key with this kid")
+	ErrSignature   = errors.New("jwt: the signature is wrong")
+	ErrClaim       = errors.New("jwt: a claim is missing, of the wrong type or not for us")
+	ErrExpired     = errors.New("jwt: expired, or not valid yet")
+	ErrUnavailable = errors.New("jwt: the issuer's keys are not available")
 )
-
-type temporary struct{ error }
-
-func (temporary) Temporary() bool { return true }
 
 // A Service issues and checks signed tokens. Since it remembers none, copies with
 // one key and one issuer accept each other's tokens, and none can revoke any.
@@ -43,6 +40,7 @@ type Service struct {
 	header           map[string]string // of the tokens we sign
 	types            []any             // the values of typ that pass; nil stands for no typ
 	issuer, audience string
+	keysURL          string // of external tokens, for Trusts
 	ttl, leeway      time.Duration
 	secret           []byte                                   // of HS256
 	private          *rsa.PrivateKey                          // of RS256; nil: we cannot sign
@@ -82,7 +80,8 @@ func (s *Service) sign(input []byte) ([]byte, error) {
 }
 
 // Check says whose token this is and when it expires, in UTC. On any error the
-// token opens nothing. Only ErrUnavailable has a method Temporary, which is true.
+// token opens nothing.
+// ErrUnavailable alone says nothing about the token: try again later.
 func (s *Service) Check(token string) (username string, expires time.Time, err error) {
 	payload, err := s.open(token)
 	if err != nil {
@@ -96,8 +95,8 @@ func (s *Service) Check(token string) (username string, expires time.Time, err e
 // picks among keys trusted anyway, and jwk, jku, x5u and x5c are never looked at.
 func (s *Service) open(token string) (payload []byte, err error) {
 	parts := split(token)
-	header := object(parts[0])
-	if header == nil {
+	header, err := strictjson.Object(parts[0])
+	if err != nil {
 		return nil, ErrMalformed
 	}
 	_, critical := header["crit"] // refused since not understood: RFC 7515 §4.1.11
@@ -134,29 +133,6 @@ func split(token string) (parts [3][]byte) {
 	return parts
 }
 
-// object reads one JSON object as RFC 7515 §4 wants it, or returns nil. A struct
-// would match names in any case, keep the last of two equal names and mend broken
-// UTF-8: two programs could read one token in two ways.
-func object(data []byte) map[string]any {
-	decoder := json.NewDecoder(bytes.NewReader(data))
-	start, _ := decoder.Token()
-	if !utf8.Valid(data) || !json.Valid(data) || start != json.Delim('{') {
-		return nil
-	}
-	members := make(map[string]any)
-	for decoder.More() {
-		token, _ := decoder.Token()
-		name, ok := token.(string)
-		_, twice := members[name]
-		var value any
-		if !ok || twice || decoder.Decode(&value) != nil {
-			return nil
-		}
-		members[name] = value
-	}
-	return members
-}
-
 // verify uses hmac.Equal: the time of bytes.Equal tells where the first wrong byte is.
 func (s *Service) verify(kid string, input, signature []byte) error {
 	if s.alg == "HS256" {
@@ -180,14 +156,14 @@ func (s *Service) verify(kid string, input, signature []byte) error {
 
 // validate reads the claims (RFC 7519 §4.1, RFC 9068 §4) and ignores all others.
 func (s *Service) validate(payload []byte, now time.Time) (string, time.Time, error) {
-	claims := object(payload)
+	claims, malformed := strictjson.Object(payload)
 	username, _ := claims["sub"].(string)
 	expires, ok1 := date(claims, "exp")
 	notBefore, ok2 := date(claims, "nbf")
 	_, ok3 := date(claims, "iat")
 	err := ErrClaim
 	switch {
-	case claims == nil:
+	case malformed != nil:
 		err = ErrMalformed
 	case claims["iss"] != s.issuer, // byte for byte: a trailing slash counts
 		claims["aud"] != s.audience && !slices.Contains(texts(claims["aud"]), s.audience),

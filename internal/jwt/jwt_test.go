@@ -16,7 +16,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/big"
 	"os"
@@ -34,11 +33,11 @@ const (
 	ttl    = 15 * time.Minute
 )
 
+var quiet = slog.New(slog.DiscardHandler)
+
 func TestMain(m *testing.M) {
-	slog.SetDefault(slog.New(slog.NewTextHandler(io.Discard, nil)))
-	for _, name := range []string{"JWT_SECRET", "JWT_KEY_FILE", "JWT_ISSUER", "JWT_AUDIENCE",
-		"JWT_JWKS_URL"} {
-		os.Unsetenv(name)
+	for _, setting := range settings {
+		os.Unsetenv(setting.name)
 	}
 	os.Exit(m.Run())
 }
@@ -203,7 +202,7 @@ func TestATokenDiesAtExactlyItsExpiry(t *testing.T) {
 }
 
 func TestATTLIsCutToWholeSecondsAndUnderOneSecondOpensNothing(t *testing.T) {
-	s, err := New("hs256", 1500*time.Millisecond, self)
+	s, err := New("hs256", 1500*time.Millisecond, self, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +211,7 @@ func TestATTLIsCutToWholeSecondsAndUnderOneSecondOpensNothing(t *testing.T) {
 		t.Errorf("1.5s: got a life of %v s, want 1", got)
 	}
 	for _, short := range []time.Duration{999 * time.Millisecond, 0, -time.Hour} {
-		s, err := New("hs256", short, self)
+		s, err := New("hs256", short, self, quiet)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -637,7 +636,7 @@ func TestAWrongSettingIsOneClearLineThatQuotesNoKey(t *testing.T) {
 			for pair := range slices.Chunk(test.env, 2) {
 				t.Setenv(pair[0], pair[1])
 			}
-			s, err := New(test.kind, ttl, self)
+			s, err := New(test.kind, ttl, self, quiet)
 			if err == nil || s != nil {
 				t.Fatalf("got %v, %v; want no service, and an error", s, err)
 			}
@@ -761,7 +760,7 @@ func BenchmarkVerify(b *testing.B) {
 
 func newService(t testing.TB, kind string) *Service {
 	t.Helper()
-	s, err := New(kind, ttl, self)
+	s, err := New(kind, ttl, self, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,137 +4,21 @@
 package jwt
 
 import (
-	"cmp"
-	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"math/big"
-	"net"
 	"net/http"
-	"net/url"
-	"os"
 	"slices"
-	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
+
+	"tokenserver/internal/strictjson"
 )
-
-// New makes the service for "hs256", "rs256" or "external" tokens. Those it issues
-// live for ttl, cut to whole seconds. All else comes from the environment (JWT_…),
-// where empty counts as unset; self, this server's own URL, is the issuer unless
-// JWT_ISSUER names another. Errors are one line, and quote no key.
-func New(kind string, ttl time.Duration, self string) (*Service, error) {
-	issuer, audience := os.Getenv("JWT_ISSUER"), os.Getenv("JWT_AUDIENCE")
-	s := &Service{types: []any{accessToken}, ttl: ttl.Truncate(time.Second),
-		issuer: cmp.Or(issuer, self), audience: cmp.Or(audience, issuer, self)}
-	err := fmt.Errorf("jwt: no kind of token is called %q", kind)
-	if !utf8.ValidString(s.issuer + s.audience) { // JSON would change it: no token would fit
-		return nil, errors.New("JWT_ISSUER and JWT_AUDIENCE must be UTF-8")
-	}
-	switch kind {
-	case "hs256":
-		err = s.useSecret(os.Getenv("JWT_SECRET")) // not from a flag: ps shows those
-	case "rs256":
-		err = s.useKeyFile(os.Getenv("JWT_KEY_FILE"))
-	case "external":
-		err = s.useIssuer(issuer, audience, os.Getenv("JWT_JWKS_URL"), http.DefaultTransport)
-	}
-	if err != nil {
-		return nil, err // never s, which is half built
-	}
-	return s, nil
-}
-
-// useSecret wants as many bytes as SHA-256 gives (RFC 7518 §3.2), since one token
-// is enough to try secrets against, offline.
-func (s *Service) useSecret(secret string) error {
-	secret = cmp.Or(secret, rand.Text()+rand.Text()) // 52 bytes, 260 random bits
-	if len(secret) < sha256.Size {
-		return errors.New("JWT_SECRET: an HS256 secret needs 32 bytes or more")
-	}
-	s.alg, s.secret = "HS256", []byte(secret)
-	s.header = map[string]string{"alg": s.alg, "typ": accessToken}
-	return nil
-}
-
-func (s *Service) useKeyFile(file string) error {
-	private, err := readKey(file)
-	if err != nil {
-		return err
-	}
-	kid := Thumbprint(&private.PublicKey)
-	own := map[string]*rsa.PublicKey{kid: &private.PublicKey}
-	s.alg, s.private = "RS256", private
-	s.header = map[string]string{"alg": s.alg, "typ": accessToken, "kid": kid}
-	s.find = func(kid string) (*rsa.PublicKey, error) { return own[kid], nil }
-	return nil
-}
-
-// readKey says the same whatever is wrong inside the file: the parsers' errors
-// describe the bytes of a private key, and ours ends up in a log.
-func readKey(file string) (*rsa.PrivateKey, error) {
-	if file == "" {
-		return rsa.GenerateKey(rand.Reader, 2048)
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("JWT_KEY_FILE: %w", err)
-	}
-	var key any
-	block, rest := pem.Decode(text)
-	switch {
-	case block == nil || strings.TrimSpace(string(rest)) != "": // two keys?
-	case block.Type == "RSA PRIVATE KEY":
-		key, _ = x509.ParsePKCS1PrivateKey(block.Bytes)
-	case block.Type == "PRIVATE KEY":
-		key, _ = x509.ParsePKCS8PrivateKey(block.Bytes)
-	}
-	if private, _ := key.(*rsa.PrivateKey); private != nil && usable(&private.PublicKey) {
-		return private, nil
-	}
-	return nil, errors.New("JWT_KEY_FILE: not one PEM block, PKCS#1 or PKCS#8, of an RSA " +
-		"private key of 2048 to 8192 bits")
-}
-
-// useIssuer fetches no key yet, so that two servers may start in either order.
-func (s *Service) useIssuer(issuer, audience, address string, via http.RoundTripper) error {
-	if issuer == "" || audience == "" {
-		return errors.New("jwt: external tokens need JWT_ISSUER and JWT_AUDIENCE")
-	}
-	if !trusted(cmp.Or(address, issuer)) {
-		return errors.New("JWT_JWKS_URL or JWT_ISSUER must be https (localhost: http), no password")
-	}
-	// Auth0's issuers end in a slash: one is enough here, and iss keeps its own.
-	address = cmp.Or(address, strings.TrimSuffix(issuer, "/")+"/.well-known/jwks.json")
-	// Whoever can redirect us would choose where our keys come from (RFC 8725 §3.10).
-	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	client := &http.Client{Transport: via, CheckRedirect: stay, Timeout: 5 * time.Second}
-	keys := &remote{url: address, client: client}
-	keys.done.L = &keys.mu
-	s.alg, s.find = "RS256", keys.key
-	s.types = []any{nil, "JWT", accessToken}
-	s.leeway = 30 * time.Second // far more than NTP leaves between two clocks
-	return nil
-}
-
-// trusted reports whether keys may come from there. Over plain http anyone on the
-// way could swap them, so that is for this machine itself.
-func trusted(address string) bool {
-	u, err := url.Parse(address)
-	if err != nil || u.Hostname() == "" || u.User != nil {
-		return false
-	}
-	here := u.Hostname() == "localhost" || net.ParseIP(u.Hostname()).IsLoopback()
-	return u.Scheme == "https" || u.Scheme == "http" && here
-}
 
 // usable leaves out short keys (RFC 7518 §3.3), keys so long that a check is an attack,
 // and what no RSA key is: with the exponent 1, everything is its own signature.
@@ -174,7 +58,11 @@ func jwk(key *rsa.PublicKey) map[string]string {
 // skipped (RFC 7517 §5), as is a second one of the same kid: it must not lock out its
 // good neighbours. A set without any is an error: far likelier an accident than meant.
 func ParseKeySet(set []byte) (map[string]*rsa.PublicKey, error) {
-	list, _ := object(set)["keys"].([]any)
+	members, err := strictjson.Object(set)
+	if err != nil {
+		return nil, fmt.Errorf("jwt: the key set is %w", err)
+	}
+	list, _ := members["keys"].([]any)
 	keys := make(map[string]*rsa.PublicKey)
 	for _, element := range list {
 		members, _ := element.(map[string]any)
@@ -215,6 +103,7 @@ func parseKey(members map[string]any) *rsa.PublicKey {
 type remote struct {
 	url    string
 	client *http.Client
+	log    *slog.Logger
 
 	mu       sync.Mutex                // guards all below; never held during a fetch
 	keys     map[string]*rsa.PublicKey // the last good set, by kid; nil before the first
@@ -260,7 +149,7 @@ func (r *remote) refresh() {
 	r.fetching = false
 	r.done.Broadcast()
 	if err != nil {
-		slog.Warn("keys not fetched", "error", err)
+		r.log.Warn("keys not fetched", "error", err)
 		return
 	}
 	r.keys, r.fetched = keys, r.tried
