@@ -1,7 +1,18 @@
-// Package jwt makes and checks signed tokens (JWT, RFC 7519) on the standard
-// library: compact JWS (RFC 7515) with HS256 or RS256. It never touches a user or
-// a password. It remembers no token: what a token says stands in it, and its
-// signature says who wrote that. Keys, and where they come from, are in keys.go.
+// Package jwt issues and checks signed tokens: JSON Web Tokens (JWT, RFC 7519).
+//
+// A signed token carries its own content. It is one string of three parts:
+//
+//	eyJhbGciOi…  .  eyJhdWQiOi…  .  dBjftJeZ4C…
+//	header          payload         signature
+//	how it is       whose it is,    proves who wrote
+//	signed          until when      the other two
+//
+// Anyone can read the first two parts: base64url only spells bytes as text. Only the
+// holder of the key can write the third. With HS256, one secret signs and checks. With
+// RS256, a private key signs, and everyone can check with the public key.
+//
+// The package stores no token, so it cannot revoke one. It needs nothing but the standard
+// library, and it knows no user and no password. Read on in keys.go and remote.go.
 package jwt
 
 import (
@@ -13,6 +24,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -21,52 +33,52 @@ import (
 	"tokenserver/internal/strictjson"
 )
 
-// Why a token opens nothing, for errors.Is. The outside gets one refusal for all but
-// the last: which check a forgery reached is what its author would like to know.
+// The reasons why Check refuses, for errors.Is. Clients see one refusal for all but the
+// last, or a forger would learn how far a forgery got.
 var (
-	ErrMalformed   = errors.New("jwt: not a compact JWS of strict JSON")
-	ErrHeader      = errors.New("jwt: not the alg or typ expected, or a crit")
+	ErrMalformed   = errors.New("jwt: malformed token")
+	ErrHeader      = errors.New("jwt: wrong header")
 	ErrUnknownKey  = errors.New("jwt: no key with this kid")
-	ErrSignature   = errors.New("jwt: the signature is wrong")
-	ErrClaim       = errors.New("jwt: a claim is missing, of the wrong type or not for us")
-	ErrExpired     = errors.New("jwt: expired, or not valid yet")
+	ErrSignature   = errors.New("jwt: wrong signature")
+	ErrClaim       = errors.New("jwt: wrong claim")
+	ErrExpired     = errors.New("jwt: expired")
+	ErrNotYet      = errors.New("jwt: not valid yet")
 	ErrUnavailable = errors.New("jwt: the issuer's keys are not available")
 )
 
-// A Service issues and checks signed tokens. Since it remembers none, copies with
-// one key and one issuer accept each other's tokens, and none can revoke any.
+// A Service issues and checks tokens of one algorithm. Servers with the same key and issuer
+// accept each other's tokens, so a name must mean the same user on all of them.
 type Service struct {
-	alg              string
-	header           map[string]string // of the tokens we sign
-	types            []any             // the values of typ that pass; nil stands for no typ
+	alg              string            // HS256 or RS256; no other passes
+	header           map[string]string // of the tokens we issue
 	issuer, audience string
-	keysURL          string // of external tokens, for Trusts
 	ttl, leeway      time.Duration
 	secret           []byte                                   // of HS256
-	private          *rsa.PrivateKey                          // of RS256; nil: we cannot sign
-	find             func(kid string) (*rsa.PublicKey, error) // for RS256; nil: no such key
+	private          *rsa.PrivateKey                          // of RS256, to sign with
+	find             func(kid string) (*rsa.PublicKey, error) // of RS256; nil: no such key
+	remote           *remote                                  // nil unless another server issues
 }
 
-// A type of its own (RFC 9068 §2.1): no ID token can pass for an access token.
-const accessToken = "at+jwt"
-
-// Issue makes a token for username that expires at a whole second, in UTC. Where
-// another server issues, the error is errors.ErrUnsupported.
+// Issue returns a new token for username and when it expires: at a whole second, in UTC.
+// Where another server issues the tokens, it returns errors.ErrUnsupported.
 func (s *Service) Issue(username string) (token string, expires time.Time, err error) {
-	if s.secret == nil && s.private == nil {
+	if s.remote != nil {
 		return "", time.Time{}, errors.ErrUnsupported
 	}
-	header, _ := json.Marshal(s.header) // cannot fail, nor can the next: text and integers
 	issued := time.Now().UTC().Truncate(time.Second)
 	expires = issued.Add(s.ttl)
-	payload, _ := json.Marshal(map[string]any{ // RFC 9068 §2.2
+	input := encode(s.header) + "." + encode(map[string]any{ // RFC 9068 §2.2
 		"iss": s.issuer, "aud": s.audience, "sub": username,
 		"iat": issued.Unix(), "exp": expires.Unix(), // seconds since 1970
-		"jti": rand.Text(), // tells two tokens of one second apart
+		"jti": rand.Text(), // makes two tokens of one second differ
 	})
-	input := base64url.EncodeToString(header) + "." + base64url.EncodeToString(payload)
 	signature, err := s.sign([]byte(input))
 	return input + "." + base64url.EncodeToString(signature), expires, err
+}
+
+func encode(members any) string {
+	text, _ := json.Marshal(members) // text and integers always encode
+	return base64url.EncodeToString(text)
 }
 
 func (s *Service) sign(input []byte) ([]byte, error) {
@@ -76,64 +88,92 @@ func (s *Service) sign(input []byte) ([]byte, error) {
 		return mac.Sum(nil), nil
 	}
 	hash := sha256.Sum256(input)
-	return rsa.SignPKCS1v15(nil, s.private, crypto.SHA256, hash[:]) // nothing random in it
+	return rsa.SignPKCS1v15(nil, s.private, crypto.SHA256, hash[:]) // needs no randomness
 }
 
-// Check says whose token this is and when it expires, in UTC. On any error the
-// token opens nothing.
-// ErrUnavailable alone says nothing about the token: try again later.
+// Check returns whose token this is and when it expires, in UTC. Its errors give the reason
+// of a refusal and quote nothing of the token. ErrUnavailable alone is no verdict on it.
 func (s *Service) Check(token string) (username string, expires time.Time, err error) {
-	payload, err := s.open(token)
+	claims, err := s.open(token)
+	if err == nil {
+		username, expires, err = s.validate(claims, time.Now())
+	}
 	if err != nil {
 		return "", time.Time{}, err
 	}
-	return s.validate(payload, time.Now())
+	return username, expires, nil
 }
 
-// open returns the payload once the signature holds, and not a byte before (RFC
-// 7515 §5.2). The token chooses nothing (RFC 8725 §3.1): alg is only compared, kid
-// picks among keys trusted anyway, and jwk, jku, x5u and x5c are never looked at.
-func (s *Service) open(token string) (payload []byte, err error) {
-	parts := split(token)
-	header, err := strictjson.Object(parts[0])
+// open reads the claims only after the signature has been verified (RFC 7515 §5.2).
+func (s *Service) open(token string) (claims map[string]any, err error) {
+	parts, err := split(token)
 	if err != nil {
-		return nil, ErrMalformed
+		return nil, err
 	}
-	_, critical := header["crit"] // refused since not understood: RFC 7515 §4.1.11
-	typ, named := header["typ"]
-	if critical || header["alg"] != s.alg || named && typ == nil || !slices.Contains(s.types, typ) {
-		return nil, ErrHeader
+	kid, err := s.checkHeader(parts[0])
+	if err != nil {
+		return nil, err
 	}
-	kid, _ := header["kid"].(string)
 	input := token[:strings.LastIndexByte(token, '.')]
 	if err := s.verify(kid, []byte(input), parts[2]); err != nil {
 		return nil, err
 	}
-	return parts[1], nil
+	claims, err = strictjson.Object(parts[1])
+	if err != nil {
+		return nil, fmt.Errorf("%w: the payload is %w", ErrMalformed, err)
+	}
+	return claims, nil
 }
 
-// base64url is strict: the last character can carry four bits that mean nothing,
-// and whoever ignores them accepts sixteen spellings of one token.
+// base64url is strict: the last character can carry four unused bits, and a lax decoder
+// accepts sixteen spellings of one token.
 var base64url = base64.RawURLEncoding.Strict()
 
-// split returns the three parts decoded, or three empty ones. It measures before it
-// cuts: a million dots would become a million parts (CVE-2025-30204).
-func split(token string) (parts [3][]byte) {
-	if len(token) > 8<<10 || strings.Count(token, ".") != 2 || // ours take some 700 bytes
-		strings.ContainsAny(token, "\r\n") { // which even a strict decoder skips
-		return parts
+// split returns the three parts decoded. It counts the dots before it cuts: a million of
+// them would become a million parts (CVE-2025-30204).
+func split(token string) (parts [3][]byte, err error) {
+	if len(token) > 8<<10 || strings.Count(token, ".") != 2 { // ours take some 700 bytes
+		return parts, ErrMalformed
 	}
 	for i, part := range strings.Split(token, ".") {
-		decoded, err := base64url.DecodeString(part)
-		if err != nil {
-			return [3][]byte{}
+		parts[i], err = base64url.DecodeString(part)
+		if err != nil || strings.ContainsAny(part, "\r\n") { // which even Strict skips
+			return [3][]byte{}, ErrMalformed
 		}
-		parts[i] = decoded
 	}
-	return parts
+	return parts, nil
 }
 
-// verify uses hmac.Equal: the time of bytes.Equal tells where the first wrong byte is.
+// checkHeader returns the kid. The token chooses nothing (RFC 8725 §3.1): alg is only
+// compared, kid picks one of the keys that we trust anyway, and jwk, jku, x5u and x5c are
+// never looked at. crit lists extensions to understand or to refuse (RFC 7515 §4.1.11).
+func (s *Service) checkHeader(part []byte) (kid string, err error) {
+	header, err := strictjson.Object(part)
+	if err != nil {
+		return "", fmt.Errorf("%w: the header is %w", ErrMalformed, err)
+	}
+	_, critical := header["crit"]
+	switch {
+	case header["alg"] != s.alg:
+		return "", fmt.Errorf("%w: alg is not %s", ErrHeader, s.alg)
+	case !s.acceptsType(header):
+		return "", fmt.Errorf("%w: typ is not that of an access token", ErrHeader)
+	case critical:
+		return "", fmt.Errorf("%w: crit is not understood", ErrHeader)
+	}
+	kid, _ = header["kid"].(string)
+	return kid, nil
+}
+
+// acceptsType wants a type of its own (RFC 9068 §2.1), so no other kind of token passes for
+// an access token. Many issuers write JWT or nothing instead, so with a token from outside
+// only the audience keeps ID tokens out.
+func (s *Service) acceptsType(header map[string]any) bool {
+	typ, present := header["typ"]
+	return typ == "at+jwt" || s.remote != nil && (!present || typ == "JWT")
+}
+
+// verify uses hmac.Equal, since the time of bytes.Equal tells where the first wrong byte is.
 func (s *Service) verify(kid string, input, signature []byte) error {
 	if s.alg == "HS256" {
 		if mac, _ := s.sign(input); !hmac.Equal(mac, signature) {
@@ -154,56 +194,58 @@ func (s *Service) verify(kid string, input, signature []byte) error {
 	return nil
 }
 
-// validate reads the claims (RFC 7519 §4.1, RFC 9068 §4) and ignores all others.
-func (s *Service) validate(payload []byte, now time.Time) (string, time.Time, error) {
-	claims, malformed := strictjson.Object(payload)
+// validate checks the claims (RFC 7519 §4.1, RFC 9068 §4). It ignores those it does not
+// know, and its results count only if there is no error.
+func (s *Service) validate(claims map[string]any, now time.Time) (string, time.Time, error) {
 	username, _ := claims["sub"].(string)
-	expires, ok1 := date(claims, "exp")
-	notBefore, ok2 := date(claims, "nbf")
-	_, ok3 := date(claims, "iat")
-	err := ErrClaim
+	expires, notBefore, issued := date(claims, "exp"), date(claims, "nbf"), date(claims, "iat")
+	var err error
 	switch {
-	case malformed != nil:
-		err = ErrMalformed
-	case claims["iss"] != s.issuer, // byte for byte: a trailing slash counts
-		claims["aud"] != s.audience && !slices.Contains(texts(claims["aud"]), s.audience),
-		username == "", strings.ContainsRune(username, utf8.RuneError), // half a surrogate pair
-		!ok1, !ok2, !ok3, expires.IsZero(): // without exp, it would be good for ever
-	case !now.Before(expires.Add(s.leeway)), // dead "on or after" exp: RFC 7519 §4.1.4
-		now.Before(notBefore.Add(-s.leeway)):
+	case claims["iss"] != s.issuer: // byte for byte: a trailing slash counts
+		err = fmt.Errorf("%w: iss is not our issuer", ErrClaim)
+	case claims["aud"] != s.audience && !slices.Contains(texts(claims["aud"]), s.audience):
+		err = fmt.Errorf("%w: aud is not our audience", ErrClaim)
+	case username == "" || strings.ContainsRune(username, utf8.RuneError): // was not UTF-8
+		err = fmt.Errorf("%w: sub is not a username", ErrClaim)
+	case claims["exp"] == nil: // the token would be valid for ever
+		err = fmt.Errorf("%w: exp is missing", ErrClaim)
+	case expires.IsZero() || notBefore.IsZero() || issued.IsZero():
+		err = fmt.Errorf("%w: exp, nbf or iat is not a date", ErrClaim)
+	case !now.Before(expires.Add(s.leeway)): // expired "on or after" exp: RFC 7519 §4.1.4
 		err = ErrExpired
-	default:
-		return username, expires, nil
+	case now.Before(notBefore.Add(-s.leeway)):
+		err = ErrNotYet
 	}
-	return "", time.Time{}, err
+	return username, expires, err
 }
 
-// texts returns a JSON array of strings, or nil if it is none.
+// texts returns a JSON array of strings, or nil for anything else.
 func texts(value any) (list []string) {
 	elements, _ := value.([]any)
 	for _, element := range elements {
 		text, ok := element.(string)
 		if !ok {
-			return nil // one odd element spoils it: what else is wrong there?
+			return nil // one odd element makes the rest suspect
 		}
 		list = append(list, text)
 	}
 	return list
 }
 
-// date reads a NumericDate: seconds since 1970, maybe with a fraction (RFC 7519
-// §2). An absent one is ok and the zero time; a null is not.
-func date(claims map[string]any, name string) (t time.Time, ok bool) {
-	claim, present := claims[name]
-	seconds, ok := claim.(float64)
-	if !ok || seconds < 0 || seconds >= 253402300800 { // the year 10000; 1e300 would overflow
-		return time.Time{}, !present
+// date returns a NumericDate in UTC: seconds since 1970, maybe with a fraction (RFC 7519
+// §2). If the claim is absent, it returns 1970; if it is not a date, the zero time.
+func date(claims map[string]any, name string) time.Time {
+	value, present := claims[name]
+	seconds, number := value.(float64)
+	tooLate := seconds >= 253402300800 // the year 10000; 1e300 would overflow
+	if present && (!number || seconds < 0 || tooLate) {
+		return time.Time{}
 	}
-	return time.UnixMicro(int64(seconds * 1e6)).UTC(), true // exact for whole seconds
+	return time.UnixMicro(int64(seconds * 1e6)).UTC() // exact for whole seconds
 }
 
-// Revoke cannot: a good token stays good until it expires, and the error is
-// errors.ErrUnsupported. Any other needs no revoking: success by RFC 7009 §2.2.
+// Revoke fails with errors.ErrUnsupported for a valid token, which stays valid until it
+// expires, and returns whose it is. For any other it succeeds, by RFC 7009 §2.2.
 func (s *Service) Revoke(token string) (username string, err error) {
 	if username, _, err = s.Check(token); err != nil {
 		return "", nil

@@ -1,644 +1,266 @@
-// The specification of keys from an outside issuer: where they come from, when
-// they are fetched, and what a bad set can do. Time is synctest's: no test waits.
+// The specification of the settings and of our own keys: what each setting does, which are
+// refused and with what words, and what is published.
 
 package jwt
 
 import (
-	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/x509"
 	"encoding/json"
-	"errors"
+	"encoding/pem"
 	"fmt"
-	"io"
-	"log/slog"
+	"maps"
 	"math/big"
-	"net/http"
-	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
-	"testing/synctest"
-	"time"
 )
 
-const issuer = "https://tokens.example/"
-
-// anotherKey is made once: the tests sign with the example key and with this one.
-var anotherKey = sync.OnceValue(func() *rsa.PrivateKey {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		panic(err)
-	}
-	return key
-})
-
-// A keyServer is the issuer's, without a network: it answers with what is in it.
-type keyServer struct {
-	mu      sync.Mutex // guards the rest
-	fetches int
-	status  int
-	body    string
-	err     error
-	delay   time.Duration
-}
-
-func (k *keyServer) RoundTrip(r *http.Request) (*http.Response, error) {
-	k.mu.Lock()
-	k.fetches++
-	status, body, err, delay := k.status, k.body, k.err, k.delay
-	k.mu.Unlock()
-	select {
-	case <-time.After(delay):
-	case <-r.Context().Done():
-		return nil, r.Context().Err()
-	}
-	if err != nil {
-		return nil, err
-	}
-	return &http.Response{StatusCode: status, Status: fmt.Sprint(status),
-		Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
-}
-
-func (k *keyServer) set(change func()) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	change()
-}
-
-func (k *keyServer) wantFetches(t testing.TB, want int) {
-	t.Helper()
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.fetches != want {
-		t.Errorf("got %d fetches, want %d", k.fetches, want)
-	}
-}
-
-// outside runs a test in a bubble of time, with a service that trusts an issuer
-// whose set holds the example key as "one".
-func outside(t *testing.T, test func(t *testing.T, s *Service, server *keyServer)) {
-	t.Helper()
-	anotherKey() // outside the bubble, as it lasts
-	synctest.Test(t, func(t *testing.T) {
-		server := &keyServer{status: 200, body: keySet(published("one", exampleKey(t)))}
-		test(t, trusting(t, server, quiet), server)
-	})
-}
-
-func trusting(t testing.TB, transport http.RoundTripper, log *slog.Logger) *Service {
-	t.Helper()
-	s := &Service{issuer: issuer, audience: "api"}
-	if err := s.useIssuer(issuer, "api", "", transport, log); err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
-func numbers(key *rsa.PublicKey) (n, e string) { return jwk(key)["n"], jwk(key)["e"] }
-
-func published(kid string, key *rsa.PrivateKey) map[string]any {
-	n, e := numbers(&key.PublicKey)
-	return map[string]any{"kty": "RSA", "use": "sig", "alg": "RS256", "kid": kid, "n": n, "e": e}
-}
-
-func keySet(keys ...any) string {
-	set, err := json.Marshal(map[string]any{"keys": keys})
-	if err != nil {
-		panic(err)
-	}
-	return string(set)
-}
-
-func foreignToken(t testing.TB, kid string, key *rsa.PrivateKey) string {
-	t.Helper()
-	return foreign(t, key, changes{"kid": kid}, changes{})
-}
-
-func foreign(t testing.TB, key *rsa.PrivateKey, header, claims changes) string {
-	t.Helper()
-	return rs256Token(t, key,
-		header.to(map[string]any{"alg": "RS256", "typ": "JWT", "kid": "one"}),
-		claims.to(map[string]any{"iss": issuer, "aud": "api", "sub": "auth0|1",
-			"exp": time.Now().Unix() + 86400}))
-}
-
-func wantUnavailable(t testing.TB, err error, want bool) {
-	t.Helper()
-	if got := errors.Is(err, ErrUnavailable); got != want {
-		t.Errorf("got %v, want ErrUnavailable: %v", err, want)
-	}
-}
-
-func TestATokenOfTheOutsideIssuerOpensAndNoneIsIssued(t *testing.T) {
-	outside(t, func(t *testing.T, s *Service, server *keyServer) {
-		server.wantFetches(t, 0) // two servers may start in either order
-		username, expires, err := s.Check(foreignToken(t, "one", exampleKey(t)))
-		if username != "auth0|1" || expires.IsZero() || err != nil {
-			t.Errorf("got %q, %v, %v; want auth0|1", username, expires, err)
+func TestTheHelpNamesEachSettingAndItsKindsInAlignedLines(t *testing.T) {
+	help := Help()
+	for name, kinds := range map[string]string{
+		"JWT_SECRET":   "hs256",
+		"JWT_KEY_FILE": "rs256",
+		"JWT_ISSUER":   "hs256 rs256 external",
+		"JWT_AUDIENCE": "hs256 rs256 external",
+		"JWT_JWKS_URL": "external",
+	} {
+		if want := fmt.Sprintf("  %-14s%-22s", name, kinds); strings.Count(help, want) != 1 {
+			t.Errorf("got %q, want one line that begins %q", help, want)
 		}
-		server.wantFetches(t, 1)
-		if _, _, err := s.Issue("user1"); !errors.Is(err, errors.ErrUnsupported) {
-			t.Errorf("Issue: got %v, want ErrUnsupported", err)
+	}
+	for line := range strings.Lines(help) {
+		if len(line) > 101 {
+			t.Errorf("got %d columns, want at most 100: %s", len(line)-1, line)
 		}
-		if s.JWKS() != nil {
-			t.Error("publishes keys that are not its own")
-		}
-	})
+	}
 }
 
-func TestAnOutsideTokenIsHeldToTheSameRules(t *testing.T) {
-	outside(t, func(t *testing.T, s *Service, server *keyServer) {
-		now := time.Now().Unix()
-		for _, test := range []struct {
-			name           string
-			header, claims changes
-			want           error
-		}{
-			{"typ absent", changes{"typ": absent}, nil, nil},
-			{"typ at+jwt", changes{"typ": "at+jwt"}, nil, nil},
-			{"typ with application/", changes{"typ": "application/at+jwt"}, nil, ErrHeader},
-			{"typ of another kind", changes{"typ": "dpop+jwt"}, nil, ErrHeader},
-			{"typ empty", changes{"typ": ""}, nil, ErrHeader},
-			{"typ null", changes{"typ": nil}, nil, ErrHeader},
-			{"crit", changes{"crit": []string{"exp"}}, nil, ErrHeader},
-			{"alg none", changes{"alg": "none"}, nil, ErrHeader},
-			{"alg RS512", changes{"alg": "RS512"}, nil, ErrHeader},
-			{"kid absent", changes{"kid": absent}, nil, ErrUnknownKey},
-			{"kid a number", changes{"kid": 1}, nil, ErrUnknownKey},
-			{"kid empty", changes{"kid": ""}, nil, ErrUnknownKey},
-			{"iss without its slash", nil, changes{"iss": strings.TrimSuffix(issuer, "/")},
-				ErrClaim},
-			{"aud of another API", nil, changes{"aud": "other"}, ErrClaim},
-			{"aud a list with ours", nil, changes{"aud": []string{"other", "api"}}, nil},
-			{"exp 29 seconds ago", nil, changes{"exp": now - 29}, nil},
-			{"exp 30 seconds ago", nil, changes{"exp": now - 30}, ErrExpired},
-			{"nbf in 30 seconds", nil, changes{"nbf": now + 30}, nil},
-			{"nbf in 31 seconds", nil, changes{"nbf": now + 31}, ErrExpired},
-			{"exp 1e300", nil, changes{"exp": 1e300}, ErrClaim},
-		} {
-			token := foreign(t, exampleKey(t), test.header, test.claims)
-			if _, _, err := s.Check(token); !errors.Is(err, test.want) {
-				t.Errorf("%s: got %v, want %v", test.name, err, test.want)
+func TestASettingThatTheKindDoesNotUseIsReported(t *testing.T) {
+	all := []string{"JWT_SECRET", "JWT_KEY_FILE", "JWT_ISSUER", "JWT_AUDIENCE", "JWT_JWKS_URL"}
+	for kind, want := range map[string][]string{
+		"opaque":   all,
+		"hs256":    {"JWT_KEY_FILE", "JWT_JWKS_URL"},
+		"rs256":    {"JWT_SECRET", "JWT_JWKS_URL"},
+		"external": {"JWT_SECRET", "JWT_KEY_FILE"},
+	} {
+		t.Run(kind, func(t *testing.T) {
+			if got := Ignored(kind); got != nil {
+				t.Errorf("nothing is set: got %v", got)
 			}
-		}
-		wantError(t, s, foreignToken(t, "one", anotherKey()), ErrSignature)
-	})
-}
-
-func TestATokenThatBringsItsOwnKeyCausesNoRequest(t *testing.T) {
-	outside(t, func(t *testing.T, s *Service, server *keyServer) {
-		s.Check(foreignToken(t, "one", exampleKey(t)))
-		for _, header := range []changes{
-			{"jwk": published("one", anotherKey())},
-			{"jku": "https://evil.example/"},
-			{"x5u": "https://evil.example/"},
-			{"x5c": []string{"MII"}},
-		} {
-			wantError(t, s, foreign(t, anotherKey(), header, changes{}), ErrSignature)
-			wantError(t, s, foreign(t, exampleKey(t), header, changes{}), nil)
-		}
-		server.wantFetches(t, 1)
-	})
-}
-
-func TestAMalformedTokenCausesNoFetch(t *testing.T) {
-	outside(t, func(t *testing.T, s *Service, server *keyServer) {
-		good := foreignToken(t, "one", exampleKey(t))
-		for _, token := range []string{"", "x", "a.b.c", good + "=", good + ".x", a1, a2,
-			foreign(t, exampleKey(t), changes{"alg": "none"}, nil),
-			foreign(t, exampleKey(t), changes{"crit": nil}, nil),
-			foreign(t, exampleKey(t), changes{"kid": absent}, nil),
-		} {
-			_, _, err := s.Check(token)
-			if err == nil {
-				t.Errorf("%q opens", token)
+			for _, name := range all {
+				t.Setenv(name, "x")
 			}
-			wantUnavailable(t, err, false)
-		}
-		server.wantFetches(t, 0)
-	})
-}
-
-func TestAnUnknownKidCausesAtMostOneFetchAMinute(t *testing.T) {
-	outside(t, func(t *testing.T, s *Service, server *keyServer) {
-		s.Check(foreignToken(t, "one", exampleKey(t)))
-		unknown := foreignToken(t, "two", exampleKey(t))
-		for range 100 {
-			wantError(t, s, unknown, ErrUnknownKey)
-		}
-		server.wantFetches(t, 1)
-		time.Sleep(time.Minute - time.Nanosecond)
-		wantError(t, s, unknown, ErrUnknownKey)
-		server.wantFetches(t, 1)
-		time.Sleep(time.Nanosecond)
-		for range 100 {
-			wantError(t, s, unknown, ErrUnknownKey)
-		}
-		server.wantFetches(t, 2)
-	})
-}
-
-func TestTenThousandUnknownKidsAtOnceCauseOneFetchAndStopNobody(t *testing.T) {
-	outside(t, func(t *testing.T, s *Service, server *keyServer) {
-		known := foreignToken(t, "one", exampleKey(t))
-		wantError(t, s, known, nil)
-		time.Sleep(time.Minute)
-		server.set(func() { server.delay = time.Second })
-		signature := known[strings.LastIndexByte(known, '.'):]
-		var crowd sync.WaitGroup
-		for i := range 1000 { // of 10 each: the race detector follows 8,000 goroutines at most
-			crowd.Go(func() {
-				for j := range 10 {
-					header := changes{"kid": fmt.Sprint(i, j)}.to(goodHeader())
-					header = strings.Replace(header, "HS256", "RS256", 1)
-					token := base64url.EncodeToString([]byte(header)) + ".e30" + signature
-					if _, _, err := s.Check(token); !errors.Is(err, ErrUnknownKey) {
-						t.Errorf("got %v, want ErrUnknownKey", err)
-					}
-				}
-			})
-		}
-		synctest.Wait() // until everyone waits for the fetch
-		start := time.Now()
-		wantError(t, s, known, nil)
-		if waited := time.Since(start); waited != 0 {
-			t.Errorf("a known key waited %v", waited)
-		}
-		crowd.Wait()
-		server.wantFetches(t, 2)
-	})
-}
-
-func TestARotatedKeyIsGoodFromItsFirstToken(t *testing.T) {
-	outside(t, func(t *testing.T, s *Service, server *keyServer) {
-		wantError(t, s, foreignToken(t, "one", exampleKey(t)), nil)
-		time.Sleep(time.Minute)
-		server.set(func() {
-			server.body = keySet(published("one", exampleKey(t)), published("two", anotherKey()))
-			server.delay = 4 * time.Second
+			if got := Ignored(kind); !slices.Equal(got, want) {
+				t.Errorf("all are set: got %v, want %v", got, want)
+			}
+			t.Setenv(want[0], "") // empty counts as unset
+			if got := Ignored(kind); !slices.Equal(got, want[1:]) {
+				t.Errorf("%s is empty: got %v, want %v", want[0], got, want[1:])
+			}
 		})
-		var all sync.WaitGroup
-		for range 50 { // the first starts the fetch, the others find it under way
-			all.Go(func() { wantError(t, s, foreignToken(t, "two", anotherKey()), nil) })
-		}
-		all.Wait()
-		server.wantFetches(t, 2)
-		wantError(t, s, foreignToken(t, "one", exampleKey(t)), nil)
-	})
+	}
 }
 
-func TestAWithdrawnKeyDiesWithTheFirstTokenAfterAnHour(t *testing.T) {
-	outside(t, func(t *testing.T, s *Service, server *keyServer) {
-		token := foreignToken(t, "one", exampleKey(t))
-		wantError(t, s, token, nil)
-		server.set(func() { server.body = keySet(published("two", anotherKey())) })
-		time.Sleep(time.Hour - time.Nanosecond)
-		wantError(t, s, token, nil)
-		server.wantFetches(t, 1)
-		time.Sleep(time.Nanosecond)
-		wantError(t, s, token, ErrUnknownKey)
-		server.wantFetches(t, 2)
-	})
-}
-
-func TestAnOutageKeepsTheLastGoodSetAtOneSlowRequestAMinute(t *testing.T) {
-	outside(t, func(t *testing.T, s *Service, server *keyServer) {
-		token := foreignToken(t, "one", exampleKey(t))
-		wantError(t, s, token, nil)
-		server.set(func() { server.delay = time.Hour }) // hangs
-		time.Sleep(time.Hour)
-		for try := range 3 {
-			start := time.Now()
-			var first sync.WaitGroup
-			first.Go(func() { wantError(t, s, token, nil) })
-			synctest.Wait()
-			for range 100 { // the others find the fetch under way and a known key
-				wantError(t, s, token, nil)
-			}
-			if waited := time.Since(start); waited != 0 {
-				t.Errorf("the others waited %v", waited)
-			}
-			first.Wait()
-			if waited := time.Since(start); waited != 5*time.Second {
-				t.Errorf("the first waited %v, want 5s", waited)
-			}
-			wantError(t, s, token, nil)
-			server.wantFetches(t, 2+try)
-			time.Sleep(time.Minute - 5*time.Second)
-		}
-		wantError(t, s, foreignToken(t, "two", anotherKey()), ErrUnknownKey)
-
-		server.set(func() { server.delay, server.body = 0, keySet(published("two", anotherKey())) })
-		time.Sleep(time.Minute)
-		wantError(t, s, token, ErrUnknownKey)
-		wantError(t, s, foreignToken(t, "two", anotherKey()), nil)
-	})
-}
-
-func TestWithoutAnyKeysTheAnswerIsCannotTell(t *testing.T) {
-	outside(t, func(t *testing.T, s *Service, server *keyServer) {
-		server.set(func() { server.err = errors.New("connection refused") })
-		token := foreignToken(t, "one", exampleKey(t))
-		for range 100 {
-			_, _, err := s.Check(token)
-			wantUnavailable(t, err, true)
-			if !errors.Is(err, ErrUnavailable) {
-				t.Fatalf("got %v, want ErrUnavailable", err)
-			}
-		}
-		server.wantFetches(t, 1)
-		time.Sleep(10*time.Second - time.Nanosecond)
-		s.Check(token)
-		server.wantFetches(t, 1)
-		time.Sleep(time.Nanosecond)
-		server.set(func() { server.err = nil })
-		wantError(t, s, token, nil)
-		server.wantFetches(t, 2)
-		_, _, err := s.Check(foreignToken(t, "two", exampleKey(t)))
-		wantUnavailable(t, err, false) // there is a set now, and this is not in it
-	})
-}
-
-func TestAHangingServerCostsFiveSeconds(t *testing.T) {
-	outside(t, func(t *testing.T, s *Service, server *keyServer) {
-		server.set(func() { server.delay = time.Hour })
-		start := time.Now()
-		_, _, err := s.Check(foreignToken(t, "one", exampleKey(t)))
-		wantUnavailable(t, err, true)
-		if waited := time.Since(start); waited != 5*time.Second {
-			t.Errorf("waited %v, want 5s", waited)
-		}
-	})
-}
-
-func TestABadAnswerIsAFailedFetch(t *testing.T) {
-	one := keySet(published("one", exampleKey(t)))
-	for _, test := range []struct {
-		name   string
-		status int
-		body   string
-	}{
-		{"302", 302, one},
-		{"404", 404, one},
-		{"500", 500, one},
-		{"201", 201, one},
-		{"HTML", 200, "<!doctype html><title>Welcome</title>"},
-		{"nothing", 200, ""},
-		{"cut off", 200, one[:len(one)-1]},
-		{"something after it", 200, one + "x"},
-		{"not UTF-8", 200, strings.Replace(one, "one", "one\xff", 1)},
-		{"keys twice", 200, strings.Replace(one, "{", `{"keys":[],`, 1)},
-		{"a list", 200, "[" + one + "]"},
-		{"keys no list", 200, `{"keys":{}}`},
-		{"keys missing", 200, `{}`},
-		{"keys in another case", 200, strings.Replace(one, "keys", "Keys", 1)},
-		{"no key", 200, `{"keys":[]}`},
-		{"no usable key", 200, `{"keys":[{"kty":"EC"}]}`},
-		{"over a MiB", 200, one + strings.Repeat(" ", 1<<20)},
+func TestTrustsNamesIssuerAudienceAndTheKeysAddressWithoutItsQuery(t *testing.T) {
+	for _, test := range []struct{ name, issuer, jwksURL, keysURL string }{
+		{"the issuer's own", "https://tokens.example", "",
+			"https://tokens.example/.well-known/jwks.json"},
+		{"of an issuer with a slash", "https://tokens.example/", "",
+			"https://tokens.example/.well-known/jwks.json"},
+		{"of an issuer with a path", "https://tokens.example/a/", "",
+			"https://tokens.example/a/.well-known/jwks.json"},
+		{"another", "https://tokens.example/", "https://keys.example/a", "https://keys.example/a"},
+		{"an address with a query", "joe", "https://keys.example/a?key=hush",
+			"https://keys.example/a"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			outside(t, func(t *testing.T, s *Service, server *keyServer) {
-				token := foreignToken(t, "one", exampleKey(t))
-				wantError(t, s, token, nil)
-				server.set(func() { server.status, server.body = test.status, test.body })
-				time.Sleep(2 * time.Hour)
-				wantError(t, s, token, nil) // the last good set is kept
-				server.wantFetches(t, 2)
-
-				fresh := trusting(t, server, quiet)
-				_, _, err := fresh.Check(token)
-				wantUnavailable(t, err, true) // where there never was one, nobody can tell
-			})
+			for pair := range slices.Chunk(external(test.issuer, test.jwksURL), 2) {
+				t.Setenv(pair[0], pair[1])
+			}
+			issuer, audience, keysURL := newService(t, "external").Trusts()
+			if issuer != test.issuer || audience != "x" || keysURL != test.keysURL {
+				t.Errorf("got %q, %q, %q", issuer, audience, keysURL)
+			}
 		})
+	}
+	if _, _, keysURL := newService(t, "hs256").Trusts(); keysURL != "" {
+		t.Errorf("hs256: got keys from %q, want none", keysURL)
 	}
 }
 
-func TestASetOfExactlyOneMiBIsTaken(t *testing.T) {
-	outside(t, func(t *testing.T, s *Service, server *keyServer) {
-		server.set(func() { server.body += strings.Repeat(" ", 1<<20-len(server.body)) })
-		wantError(t, s, foreignToken(t, "one", exampleKey(t)), nil)
-	})
+func TestAKeyIsNamedByItsThumbprintAsInRFC7638(t *testing.T) {
+	n := decode(t, ""+
+		"0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tS"+
+		"oc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65"+
+		"YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyr"+
+		"dkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzK"+
+		"nqDKgw")
+	got := thumbprint(&rsa.PublicKey{N: new(big.Int).SetBytes(n), E: 65537})
+	if want := "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
 }
 
-func TestAFailedFetchIsLogged(t *testing.T) {
-	outside(t, func(t *testing.T, s *Service, server *keyServer) {
-		var log bytes.Buffer
-		s = trusting(t, server, slog.New(slog.NewTextHandler(&log, nil)))
-		server.set(func() { server.status = 404 })
-		token := foreignToken(t, "one", exampleKey(t))
-		s.Check(token)
-		if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "404") ||
-			strings.Contains(got, token) {
-			t.Errorf("got log %q, want one line with the reason", got)
-		}
-	})
+func TestHS256PublishesNothing(t *testing.T) {
+	if got := newService(t, "hs256").JWKS(); got != nil {
+		t.Errorf("got %s, want nil", got)
+	}
 }
 
-func TestTheLogOfAFailedFetchHasNoURL(t *testing.T) {
-	var log bytes.Buffer
-	s := &Service{}
-	const issuer = "https://tokens.example"
-	if err := s.useIssuer(issuer, "a", issuer+"/keys?api_key=secret", unreachable{},
-		slog.New(slog.NewTextHandler(&log, nil))); err != nil {
+func TestThePublishedSetHasThePublicKeyAndNothingElse(t *testing.T) {
+	s := newService(t, "rs256")
+	var set struct{ Keys []map[string]string }
+	if err := json.Unmarshal(s.JWKS(), &set); err != nil || len(set.Keys) != 1 {
+		t.Fatalf("got %s, %v; want a JWK Set of one key", s.JWKS(), err)
+	}
+	want := []string{"alg", "e", "kid", "kty", "n", "use"}
+	if got := slices.Sorted(maps.Keys(set.Keys[0])); !slices.Equal(got, want) {
+		t.Errorf("got members %v, want %v", got, want)
+	}
+	keys, err := parseKeySet(s.JWKS())
+	if key := keys[s.header["kid"]]; err != nil || !s.private.PublicKey.Equal(key) {
+		t.Errorf("read back: got %v, %v; want our key", keys, err)
+	}
+}
+
+func TestAKeyFileMayBePKCS1OrPKCS8(t *testing.T) {
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(exampleKey(t))
+	if err != nil {
 		t.Fatal(err)
 	}
-	s.Check(foreignToken(t, "one", exampleKey(t)))
-	if got := log.String(); !strings.Contains(got, "no route") || strings.Contains(got, "secret") {
-		t.Errorf("got log %q, want the reason without the query of the URL", got)
+	for block, der := range map[string][]byte{
+		"RSA PRIVATE KEY": x509.MarshalPKCS1PrivateKey(exampleKey(t)),
+		"PRIVATE KEY":     pkcs8,
+	} {
+		t.Setenv("JWT_KEY_FILE", writeKey(t, block, der))
+		s := newService(t, "rs256")
+		if !s.private.Equal(exampleKey(t)) {
+			t.Errorf("%s: another key", block)
+		}
+		if username, _, err := s.Check(issue(t, s)); username != "user1" || err != nil {
+			t.Errorf("%s: got %q, %v", block, username, err)
+		}
 	}
 }
 
-type unreachable struct{}
-
-func (unreachable) RoundTrip(*http.Request) (*http.Response, error) {
-	return nil, errors.New("no route to host")
-}
-
-func TestABadKeyIsSkippedAndItsNeighbourWorks(t *testing.T) {
-	key := exampleKey(t)
-	n, e := numbers(&key.PublicKey)
-	bits := func(bits uint) string {
-		number := new(big.Int).Lsh(big.NewInt(1), bits-1)
-		return base64url.EncodeToString(number.Add(number, big.NewInt(1)).Bytes())
-	}
-	even := new(big.Int).Lsh(key.N, 1)
-	change := func(c changes) any {
-		members := published("bad", key)
-		return json.RawMessage(c.to(members))
-	}
+func TestAWrongSettingIsOneClearLineThatQuotesNoKey(t *testing.T) {
+	pkcs1 := x509.MarshalPKCS1PrivateKey(exampleKey(t))
+	good := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: pkcs1})
+	small, _ := rsa.GenerateKey(rand.Reader, 1024)
+	curve, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	pkcs8, _ := x509.MarshalPKCS8PrivateKey(curve)
+	public, _ := x509.MarshalPKIXPublicKey(&exampleKey(t).PublicKey)
+	issuer := "https://tokens.example/"
 	for _, test := range []struct {
-		name string
-		bad  any
-		used bool
+		name, kind string
+		env        []string
+		names      string // what the line must name
 	}{
-		{"as published", change(changes{}), true},
-		{"use absent", change(changes{"use": absent}), true},
-		{"alg absent", change(changes{"alg": absent}), true},
-		{"key_ops with verify", change(changes{"key_ops": []string{"sign", "verify"}}), true},
-		{"members nobody knows", change(changes{"x5t": "x", "x5c": []string{"MII"}}), true},
-		{"8192 bits", change(changes{"n": bits(8192)}), true},
-		{"exponent 3", change(changes{"e": "Aw"}), true},
-
-		{"kty EC", change(changes{"kty": "EC"}), false},
-		{"kty oct", map[string]any{"kty": "oct", "kid": "bad", "k": "AAAA"}, false},
-		{"kty absent", change(changes{"kty": absent}), false},
-		{"kty in lower case", change(changes{"kty": "rsa"}), false},
-		{"use enc", change(changes{"use": "enc"}), false},
-		{"use a list", change(changes{"use": []string{"sig"}}), false},
-		{"alg RS512", change(changes{"alg": "RS512"}), false},
-		{"alg RSA-OAEP", change(changes{"alg": "RSA-OAEP"}), false},
-		{"key_ops without verify", change(changes{"key_ops": []string{"encrypt"}}), false},
-		{"key_ops empty", change(changes{"key_ops": []string{}}), false},
-		{"key_ops a string", change(changes{"key_ops": "verify"}), false},
-		{"kid absent", change(changes{"kid": absent}), false},
-		{"kid empty", change(changes{"kid": ""}), false},
-		{"kid a number", change(changes{"kid": 1}), false},
-		{"kid of its neighbour", change(changes{"kid": "good", "n": bits(2048)}), false},
-		{"n absent", change(changes{"n": absent}), false},
-		{"n a number", change(changes{"n": 1}), false},
-		{"n padded", change(changes{"n": n + "="}), false},
-		{"n with a line feed", change(changes{"n": n[:9] + "\n" + n[9:]}), false},
-		{"n in the other alphabet", change(changes{"n": "+/" + n[2:]}), false},
-		{"n with a zero in front", change(changes{"n": base64url.EncodeToString(
-			append([]byte{0}, key.N.Bytes()...))}), false},
-		{"n even", change(changes{"n": base64url.EncodeToString(even.Bytes())}), false},
-		{"1024 bits", change(changes{"n": bits(1024)}), false},
-		{"2047 bits", change(changes{"n": bits(2047)}), false},
-		{"8193 bits", change(changes{"n": bits(8193)}), false},
-		{"e absent", change(changes{"e": absent}), false},
-		{"e empty", change(changes{"e": ""}), false},
-		{"e a number", change(changes{"e": 65537}), false},
-		{"exponent 0", change(changes{"e": "AA"}), false},
-		{"exponent 1", change(changes{"e": "AQ"}), false},
-		{"exponent 2", change(changes{"e": "Ag"}), false},
-		{"exponent 65536", change(changes{"e": "AQAA"}), false},
-		{"exponent 2³¹+1", change(changes{"e": "gAAAAQ"}), false},
-		{"exponent 2⁶⁴+65537", change(changes{"e": "AQAAAAAAAQAB"}), false},
-		{"exponent of 2048 bits", change(changes{"e": n}), false},
-		{"e with a zero in front", change(changes{"e": "AAEAAQ"}), false},
-		{"e with bits that mean nothing", change(changes{"e": e[:2] + "AC"}), false},
-		{"no object", "bad", false},
-		{"null", nil, false},
-		{"a list", []any{}, false},
+		{"kind unknown", "rs512", nil, "rs512"},
+		{"kind empty", "", nil, "kind"},
+		{"issuer not UTF-8", "hs256", []string{"JWT_ISSUER", "a\xffb"}, "JWT_ISSUER"},
+		{"audience not UTF-8", "hs256", []string{"JWT_AUDIENCE", "a\xffb"}, "JWT_AUDIENCE"},
+		{"secret of 31 bytes", "hs256", []string{"JWT_SECRET", secret[1:]}, "JWT_SECRET"},
+		{"no such file", "rs256", []string{"JWT_KEY_FILE", "none.pem"}, "JWT_KEY_FILE"},
+		{"a directory", "rs256", []string{"JWT_KEY_FILE", t.TempDir()}, "JWT_KEY_FILE"},
+		{"not PEM", "rs256", []string{"JWT_KEY_FILE", write(t, []byte("key"))}, "JWT_KEY_FILE"},
+		{"an empty file", "rs256", []string{"JWT_KEY_FILE", write(t, nil)}, "JWT_KEY_FILE"},
+		{"two keys", "rs256", []string{"JWT_KEY_FILE", write(t, slices.Concat(good, good))},
+			"one PEM block"},
+		{"junk after it", "rs256", []string{"JWT_KEY_FILE", write(t, append(good, "junk"...))},
+			"one PEM block"},
+		{"a public key", "rs256", []string{"JWT_KEY_FILE", writeKey(t, "PUBLIC KEY", public)},
+			"RSA private key"},
+		{"an EC key", "rs256", []string{"JWT_KEY_FILE", writeKey(t, "PRIVATE KEY", pkcs8)},
+			"RSA private key"},
+		{"PKCS#1 called PKCS#8", "rs256", []string{"JWT_KEY_FILE",
+			writeKey(t, "PRIVATE KEY", pkcs1)}, "JWT_KEY_FILE"},
+		{"a certificate", "rs256", []string{"JWT_KEY_FILE", writeKey(t, "CERTIFICATE", pkcs1)},
+			"PKCS#1"},
+		{"a broken key", "rs256", []string{"JWT_KEY_FILE",
+			writeKey(t, "RSA PRIVATE KEY", pkcs1[:99])}, "JWT_KEY_FILE"},
+		{"1024 bits", "rs256", []string{"JWT_KEY_FILE", writeKey(t, "RSA PRIVATE KEY",
+			x509.MarshalPKCS1PrivateKey(small))}, "2048"},
+		{"no issuer", "external", []string{"JWT_AUDIENCE", "x"}, "JWT_ISSUER"},
+		{"no audience", "external", []string{"JWT_ISSUER", issuer}, "JWT_AUDIENCE"},
+		{"not a URL", "external", external("joe", ""), "JWT_JWKS_URL"},
+		{"an issuer without a host", "external", external("https://", ""), "JWT_ISSUER"},
+		{"plain http", "external", external(issuer, "http://tokens.example/"), "https"},
+		{"plain http issuer", "external", external("http://tokens.example/", ""), "https"},
+		{"nearly loopback", "external", external(issuer, "http://127.0.0.1.example/"), "https"},
+		{"nearly localhost", "external", external(issuer, "http://localhost.example/"), "https"},
+		{"a file", "external", external(issuer, "file:///etc/passwd"), "JWT_JWKS_URL"},
+		{"no host", "external", external(issuer, "https:///keys"), "JWT_JWKS_URL"},
+		{"a password", "external", external(issuer, "https://me:hush@tokens.example/"), "password"},
+		{"a broken URL", "external", external(issuer, "https://%zz/"), "JWT_JWKS_URL"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			good := published("good", anotherKey())
-			for _, set := range []string{keySet(good, test.bad), keySet(test.bad, good)} {
-				if test.name == "kid of its neighbour" {
-					set = keySet(good, test.bad) // the first one counts
-				}
-				keys, err := ParseKeySet([]byte(set))
-				if err != nil || !anotherKey().PublicKey.Equal(keys["good"]) {
-					t.Errorf("the neighbour: got %v, %v", keys, err)
-				}
-				if used := len(keys) > 1; used != test.used {
-					t.Errorf("got %d keys, want this one used: %v", len(keys), test.used)
+			if strings.HasSuffix(test.name, "not UTF-8") && runtime.GOOS == "windows" {
+				t.Skip("an environment on Windows cannot hold broken UTF-8")
+			}
+			for pair := range slices.Chunk(test.env, 2) {
+				t.Setenv(pair[0], pair[1])
+			}
+			s, err := New(test.kind, ttl, self, quiet)
+			if err == nil || s != nil {
+				t.Fatalf("got %v, %v; want no service, and an error", s, err)
+			}
+			line := err.Error()
+			if !strings.Contains(line, test.names) || strings.ContainsAny(line, "\r\n") {
+				t.Errorf("got %q, want one line that names %q", line, test.names)
+			}
+			for _, secret := range []string{"hush", secret[1:], "MII", "asn1", "x509"} {
+				if strings.Contains(line, secret) {
+					t.Errorf("got %q, which quotes %q", line, secret)
 				}
 			}
 		})
 	}
 }
 
-func TestAnAnswerFromARealServerIsRead(t *testing.T) {
-	var followed atomic.Bool
-	mux := http.NewServeMux()
-	answer := func(path string, handler http.HandlerFunc) { mux.Handle("GET "+path, handler) }
-	answer("/a/.well-known/jwks.json", func(w http.ResponseWriter, _ *http.Request) {
-		io.WriteString(w, keySet(published("one", exampleKey(t))))
-	})
-	answer("/moved", func(w http.ResponseWriter, r *http.Request) {
-		http.Redirect(w, r, "/target", http.StatusFound)
-	})
-	answer("/target", func(w http.ResponseWriter, _ *http.Request) {
-		followed.Store(true)
-		io.WriteString(w, keySet(published("one", exampleKey(t))))
-	})
-	answer("/endless", func(w http.ResponseWriter, _ *http.Request) {
-		for { // until the client has enough
-			if _, err := w.Write(make([]byte, 64<<10)); err != nil {
-				return
-			}
-		}
-	})
-	server := httptest.NewServer(mux)
-	defer server.Close()
-	issuer := server.URL + "/a/" // as Auth0's, with a slash
-	claims := changes{"iss": issuer, "aud": "api", "sub": "u", "exp": time.Now().Unix() + 60}
-	token := rs256Token(t, exampleKey(t), `{"alg":"RS256","kid":"one"}`,
-		claims.to(map[string]any{}))
-	t.Setenv("JWT_ISSUER", issuer)
-	t.Setenv("JWT_AUDIENCE", "api")
-	for jwksURL, want := range map[string]error{
-		"":                      nil,
-		server.URL + "/moved":   ErrUnavailable,
-		server.URL + "/endless": ErrUnavailable,
-		server.URL + "/none":    ErrUnavailable,
-		"http://127.0.0.1:1/":   ErrUnavailable,
-	} {
-		t.Setenv("JWT_JWKS_URL", jwksURL)
-		wantError(t, newService(t, "external"), token, want)
-	}
-	if followed.Load() {
-		t.Error("the redirect was followed")
+func external(issuer, jwksURL string) []string {
+	return []string{"JWT_ISSUER", issuer, "JWT_AUDIENCE", "x", "JWT_JWKS_URL", jwksURL}
+}
+
+func TestAnAddressThatIsNotUTF8IsNoIssuer(t *testing.T) {
+	if s, err := New("hs256", ttl, "http://a\xffb", quiet); s != nil || err == nil {
+		t.Errorf("got %v, %v; want an error, as JSON would change the issuer", s, err)
 	}
 }
 
-func TestPlainHTTPIsForThisMachineAlone(t *testing.T) {
-	for address, ok := range map[string]bool{
-		"https://tokens.example/keys": true,
-		"http://127.0.0.1:8001/keys":  true,
-		"http://127.9.9.9/keys":       true,
-		"http://localhost:8001/keys":  true,
-		"http://[::1]:8001/keys":      true,
-		"http://tokens.example/keys":  false,
-		"http://10.0.0.1/keys":        false,
-		"http://0.0.0.0/keys":         false,
-		"http://[::]/keys":            false,
-		"http://127.0.0.1@evil/keys":  false,
-		"http://localhost@evil/keys":  false,
-		"https://me@tokens.example/":  false,
-		"ftp://localhost/keys":        false,
-		"//localhost/keys":            false,
-		"localhost:8001":              false,
-		":":                           false,
+func TestTheIssuerIsThisServerAndTheAudienceTheIssuerUnlessSet(t *testing.T) {
+	for _, test := range []struct{ setIssuer, setAudience, issuer, audience string }{
+		{"", "", self, self},
+		{"https://a.example/", "", "https://a.example/", "https://a.example/"},
+		{"", "api", self, "api"},
+		{"https://a.example/", "api", "https://a.example/", "api"},
 	} {
-		err := new(Service).useIssuer(issuer, "api", address, nil, quiet)
-		if (err == nil) != ok {
-			t.Errorf("%q: got error %v, want accepted: %v", address, err, ok)
+		t.Setenv("JWT_ISSUER", test.setIssuer)
+		t.Setenv("JWT_AUDIENCE", test.setAudience)
+		s := newService(t, "hs256")
+		if s.issuer != test.issuer || s.audience != test.audience {
+			t.Errorf("%+v: got %q, %q", test, s.issuer, s.audience)
 		}
 	}
 }
 
-// FuzzKeySet: no set makes ParseKeySet panic, and each key it accepts is written
-// in the set exactly as we would write it.
-func FuzzKeySet(f *testing.F) {
-	f.Add([]byte(keySet(published("one", exampleKey(f)))))
-	f.Add([]byte(keySet(published("one", exampleKey(f)), published("two", exampleKey(f)), 1, nil)))
-	f.Add([]byte(`{"keys":[{"kty":"RSA","kid":"x","n":"AQ","e":"AQAB","key_ops":["verify"]}]}`))
-	f.Fuzz(func(t *testing.T, set []byte) {
-		keys, err := ParseKeySet(set)
-		if (err == nil) != (len(keys) > 0) {
-			t.Errorf("got %d keys and %v", len(keys), err)
-		}
-		var loose struct {
-			Keys []any `json:"keys"`
-		}
-		json.Unmarshal(set, &loose)
-		for kid, key := range keys {
-			if !usable(key) || kid == "" {
-				t.Errorf("accepted %q, which is not usable", kid)
-			}
-			n, e := numbers(key)
-			found := false
-			for _, element := range loose.Keys {
-				members, _ := element.(map[string]any)
-				found = found || members["kid"] == kid && members["n"] == n && members["e"] == e
-			}
-			if !found {
-				t.Errorf("key %q is accepted, but not spelled n=%s e=%s", kid, n, e)
-			}
-		}
-	})
+func writeKey(t testing.TB, block string, der []byte) string {
+	t.Helper()
+	return write(t, pem.EncodeToMemory(&pem.Block{Type: block, Bytes: der}))
+}
+
+func write(t testing.TB, data []byte) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "key.pem")
+	if err := os.WriteFile(file, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
 }
