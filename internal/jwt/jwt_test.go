@@ -144,11 +144,12 @@ func TestAnIssuedTokenCarriesTheHeaderAndClaimsOfRFC9068(t *testing.T) {
 		if kind == "rs256" && header["kid"] != thumbprint(&s.private.PublicKey) {
 			t.Errorf("got kid %v, want the thumbprint", header["kid"])
 		}
-		all := []string{"aud", "exp", "iat", "iss", "jti", "sub"}
+		all := []string{"aud", "client_id", "exp", "iat", "iss", "jti", "sub"}
 		if got := slices.Sorted(maps.Keys(claims)); !slices.Equal(got, all) {
 			t.Errorf("%s: got claims %v, want %v", kind, got, all)
 		}
 		if claims["iss"] != self || claims["aud"] != self || claims["sub"] != "user1" ||
+			claims["client_id"] != "public" ||
 			claims["exp"].(float64)-claims["iat"].(float64) != ttl.Seconds() {
 			t.Errorf("%s: got claims %v", kind, claims)
 		}
