@@ -166,12 +166,18 @@ func (s *Service) checkHeader(part []byte) (kid string, err error) {
 	return kid, nil
 }
 
-// acceptsType wants a type of its own (RFC 9068 §2.1), so no other kind of token passes for
-// an access token. Many issuers write JWT or nothing instead, so with a token from outside
-// only the audience keeps ID tokens out.
+// acceptsType compares typ as the media type that it is: upper and lower case are alike, and
+// "application/" may be left out (RFC 7515 §4.1.9). The type at+jwt keeps other tokens from
+// passing for access tokens (RFC 9068 §2.1). Many issuers write JWT or nothing instead, so
+// with a token from outside only the audience keeps ID tokens out.
 func (s *Service) acceptsType(header map[string]any) bool {
-	typ, present := header["typ"]
-	return typ == "at+jwt" || s.remote != nil && (!present || typ == "JWT")
+	value, present := header["typ"]
+	typ, _ := value.(string)
+	if !strings.Contains(typ, "/") {
+		typ = "application/" + typ
+	}
+	general := !present || strings.EqualFold(typ, "application/jwt")
+	return strings.EqualFold(typ, "application/at+jwt") || general && s.remote != nil
 }
 
 // verify uses hmac.Equal, since the time of bytes.Equal tells where the first wrong byte is.

@@ -161,7 +161,10 @@ func TestAnOutsideTokenIsHeldToTheSameRules(t *testing.T) {
 	}{
 		{"typ absent", changes{"typ": absent}, nil, nil},
 		{"typ at+jwt", changes{"typ": "at+jwt"}, nil, nil},
-		{"typ with application/", changes{"typ": "application/at+jwt"}, nil, ErrHeader},
+		{"typ jwt in lower case", changes{"typ": "jwt"}, nil, nil},
+		{"typ with application/", changes{"typ": "application/at+jwt"}, nil, nil},
+		{"typ with it in upper case", changes{"typ": "Application/AT+JWT"}, nil, nil},
+		{"typ application/jwt", changes{"typ": "application/jwt"}, nil, nil},
 		{"typ a number", changes{"typ": 1}, nil, ErrHeader},
 		{"typ of another kind", changes{"typ": "dpop+jwt"}, nil, ErrHeader},
 		{"typ empty", changes{"typ": ""}, nil, ErrHeader},
