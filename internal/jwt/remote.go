@@ -138,9 +138,12 @@ func (r *remote) refresh() {
 	r.fetching = nil
 }
 
-// fetch uses no caller's context: one that hangs up must not fail the others.
+// fetch uses no caller's context: one that hangs up must not fail the others. It asks for
+// no compression, or an endless stream of gzip that unpacks to nothing would keep a
+// processor busy and never reach the limit.
 func (r *remote) fetch() (map[string]*rsa.PublicKey, error) {
-	response, err := r.client.Do(&http.Request{URL: r.address})
+	plain := http.Header{"Accept-Encoding": {"identity"}}
+	response, err := r.client.Do(&http.Request{URL: r.address, Header: plain})
 	if err != nil {
 		return nil, errors.Unwrap(err) // without the URL, whose query may hold a secret
 	}

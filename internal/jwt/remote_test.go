@@ -5,6 +5,7 @@ package jwt
 
 import (
 	"bytes"
+	"compress/gzip"
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/json"
@@ -590,6 +591,39 @@ func TestAnAnswerFromARealServerIsRead(t *testing.T) {
 	}
 	if followed.Load() {
 		t.Error("the redirect was followed")
+	}
+}
+
+func TestAnEndlessStreamOfGzipThatUnpacksToNothingIsCutOff(t *testing.T) {
+	var nothing bytes.Buffer
+	gzip.NewWriter(&nothing).Close()
+	chunk := bytes.Repeat(nothing.Bytes(), 64<<10/nothing.Len())
+	var asked atomic.Value
+	var sent atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Store(r.Header.Get("Accept-Encoding"))
+		w.Header().Set("Content-Encoding", "gzip") // whatever was asked for
+		for {                                      // until the client hangs up
+			n, err := w.Write(chunk)
+			sent.Add(int64(n))
+			if err != nil {
+				return
+			}
+		}
+	}))
+	t.Setenv("JWT_ISSUER", server.URL)
+	t.Setenv("JWT_AUDIENCE", "api")
+	s := newService(t, "external")
+	_, _, err := s.Check(foreignToken(t, "one", exampleKey(t)))
+	wantUnavailable(t, err, true)
+	server.Close() // which waits for the handler
+	if got := asked.Load(); got != "identity" {
+		t.Errorf("asked for Accept-Encoding %q, want identity", got)
+	}
+	// We read a MiB; the rest fits into the buffers of the connection. Unpacked, it would
+	// go on until the five seconds are over.
+	if got := sent.Load(); got > 32<<20 {
+		t.Errorf("read on for %d MiB", got>>20)
 	}
 }
 
