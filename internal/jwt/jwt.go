@@ -180,7 +180,7 @@ func (s *Service) acceptsType(header map[string]any) bool {
 	return strings.EqualFold(typ, "application/at+jwt") || general && s.remote != nil
 }
 
-// verify uses hmac.Equal, since the time of bytes.Equal tells where the first wrong byte is.
+// verify uses hmac.Equal, since the time of bytes.Equal reveals the first wrong byte.
 func (s *Service) verify(kid string, input, signature []byte) error {
 	if s.alg == "HS256" {
 		if mac, _ := s.sign(input); !hmac.Equal(mac, signature) {

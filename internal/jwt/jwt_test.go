@@ -121,7 +121,7 @@ func TestAnIssuedTokenSaysWhoseItIsUntilItExpires(t *testing.T) {
 				t.Errorf("got expires %v, want whole seconds in UTC, %v from now", expires, ttl)
 			}
 			username, until, err := s.Check(token)
-			if username != "user1" || !until.Equal(expires) || err != nil {
+			if username != "user1" || until != expires || err != nil { // UTC, too
 				t.Errorf("got %q, %v, %v; want user1, %v, no error", username, until, err, expires)
 			}
 		})
@@ -188,14 +188,36 @@ func TestATokenIsValidUntilExactlyItsExpiry(t *testing.T) {
 	})
 }
 
+func TestAFractionOfASecondCounts(t *testing.T) {
+	t.Setenv("JWT_SECRET", secret)
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t, "hs256")
+		now := float64(time.Now().Unix())
+		token := hs256Token(changes{}.to(goodHeader()),
+			changes{"nbf": now + 0.25, "exp": now + 0.5}.to(goodClaims()))
+		for _, step := range []struct {
+			milliseconds time.Duration
+			want         error
+		}{{249, ErrNotYet}, {1, nil}, {249, nil}, {1, ErrExpired}} {
+			time.Sleep(step.milliseconds * time.Millisecond)
+			wantError(t, s, token, step.want)
+		}
+	})
+}
+
 func TestALifetimeIsCutToWholeSecondsAndUnderOneSecondIsNone(t *testing.T) {
 	s, err := New("hs256", 1500*time.Millisecond, self, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, claims := parts(t, issue(t, s))
-	if got := claims["exp"].(float64) - claims["iat"].(float64); got != 1 {
-		t.Errorf("1.5s: got a life of %v s, want 1", got)
+	token, expires, err := s.Issue("user1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, claims := parts(t, token)
+	exp := claims["exp"].(float64)
+	if got := exp - claims["iat"].(float64); got != 1 || expires != time.Unix(int64(exp), 0).UTC() {
+		t.Errorf("1.5s: got a life of %v s until %v, want 1 s", got, expires)
 	}
 	for _, short := range []time.Duration{999 * time.Millisecond, 0, -time.Hour} {
 		s, err := New("hs256", short, self, quiet)
@@ -504,6 +526,31 @@ func TestOneTokenHasOneSpelling(t *testing.T) {
 			header + "." + base64url.EncodeToString([]byte(`{}`)) + "." + signature},
 	} {
 		t.Run(test.name, func(t *testing.T) { wantError(t, s, test.token, ErrSignature) })
+	}
+}
+
+func TestATokenOf8KiBIsTheLongest(t *testing.T) {
+	t.Setenv("JWT_SECRET", secret)
+	s := newService(t, "hs256")
+	padded := func(header, payload int) string {
+		return hs256Token(changes{"x": strings.Repeat("x", header)}.to(goodHeader()),
+			changes{"x": strings.Repeat("x", payload)}.to(goodClaims()))
+	}
+	found := map[int]bool{}
+	for header := range 3 { // three more bytes are four more letters
+		for payload := 5_800; payload < 6_100; payload++ {
+			token := padded(header, payload)
+			found[len(token)] = true
+			switch len(token) {
+			case 8 << 10:
+				wantError(t, s, token, nil)
+			case 8<<10 + 1:
+				wantError(t, s, token, ErrMalformed)
+			}
+		}
+	}
+	if !found[8<<10] || !found[8<<10+1] {
+		t.Error("no token had the length to be tested")
 	}
 }
 

@@ -150,12 +150,22 @@ func TestAKeyFileMayBePKCS1OrPKCS8(t *testing.T) {
 	}
 }
 
+func TestWhiteSpaceAfterTheKeyIsFine(t *testing.T) {
+	key := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY",
+		Bytes: x509.MarshalPKCS1PrivateKey(exampleKey(t))})
+	t.Setenv("JWT_KEY_FILE", write(t, append(key, " \r\n\n"...)))
+	if !newService(t, "rs256").private.Equal(exampleKey(t)) {
+		t.Error("got another key")
+	}
+}
+
 func TestAWrongSettingIsOneClearLineThatQuotesNoKey(t *testing.T) {
 	pkcs1 := x509.MarshalPKCS1PrivateKey(exampleKey(t))
 	good := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: pkcs1})
 	small, _ := rsa.GenerateKey(rand.Reader, 1024)
 	curve, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	pkcs8, _ := x509.MarshalPKCS8PrivateKey(curve)
+	rsaPKCS8, _ := x509.MarshalPKCS8PrivateKey(exampleKey(t))
 	public, _ := x509.MarshalPKIXPublicKey(&exampleKey(t).PublicKey)
 	issuer := "https://tokens.example/"
 	for _, test := range []struct {
@@ -165,7 +175,8 @@ func TestAWrongSettingIsOneClearLineThatQuotesNoKey(t *testing.T) {
 	}{
 		{"kind unknown", "rs512", nil, "rs512"},
 		{"kind empty", "", nil, "kind"},
-		{"issuer not UTF-8", "hs256", []string{"JWT_ISSUER", "a\xffb"}, "JWT_ISSUER"},
+		{"issuer not UTF-8", "hs256", []string{"JWT_ISSUER", "a\xffb", "JWT_AUDIENCE", "x"},
+			"JWT_ISSUER"},
 		{"audience not UTF-8", "hs256", []string{"JWT_AUDIENCE", "a\xffb"}, "JWT_AUDIENCE"},
 		{"secret of 31 bytes", "hs256", []string{"JWT_SECRET", secret[1:]}, "JWT_SECRET"},
 		{"no such file", "rs256", []string{"JWT_KEY_FILE", "none.pem"}, "JWT_KEY_FILE"},
@@ -184,11 +195,14 @@ func TestAWrongSettingIsOneClearLineThatQuotesNoKey(t *testing.T) {
 			writeKey(t, "PRIVATE KEY", pkcs1)}, "JWT_KEY_FILE"},
 		{"a certificate", "rs256", []string{"JWT_KEY_FILE", writeKey(t, "CERTIFICATE", pkcs1)},
 			"PKCS#1"},
+		{"PKCS#8 called a certificate", "rs256", []string{"JWT_KEY_FILE",
+			writeKey(t, "CERTIFICATE", rsaPKCS8)}, "PKCS#1"},
 		{"a broken key", "rs256", []string{"JWT_KEY_FILE",
 			writeKey(t, "RSA PRIVATE KEY", pkcs1[:99])}, "JWT_KEY_FILE"},
 		{"1024 bits", "rs256", []string{"JWT_KEY_FILE", writeKey(t, "RSA PRIVATE KEY",
 			x509.MarshalPKCS1PrivateKey(small))}, "2048"},
 		{"no issuer", "external", []string{"JWT_AUDIENCE", "x"}, "JWT_ISSUER"},
+		{"keys but no issuer", "external", external("", issuer), "JWT_ISSUER"},
 		{"no audience", "external", []string{"JWT_ISSUER", issuer}, "JWT_AUDIENCE"},
 		{"not a URL", "external", external("joe", ""), "JWT_JWKS_URL"},
 		{"an issuer without a host", "external", external("https://", ""), "JWT_ISSUER"},
@@ -230,6 +244,7 @@ func external(issuer, jwksURL string) []string {
 }
 
 func TestAnAddressThatIsNotUTF8IsNoIssuer(t *testing.T) {
+	t.Setenv("JWT_AUDIENCE", "x")
 	if s, err := New("hs256", ttl, "http://a\xffb", quiet); s != nil || err == nil {
 		t.Errorf("got %v, %v; want an error, as JSON would change the issuer", s, err)
 	}
@@ -245,8 +260,13 @@ func TestTheIssuerIsThisServerAndTheAudienceTheIssuerUnlessSet(t *testing.T) {
 		t.Setenv("JWT_ISSUER", test.setIssuer)
 		t.Setenv("JWT_AUDIENCE", test.setAudience)
 		s := newService(t, "hs256")
-		if s.issuer != test.issuer || s.audience != test.audience {
-			t.Errorf("%+v: got %q, %q", test, s.issuer, s.audience)
+		issuer, audience, _ := s.Trusts()
+		if issuer != test.issuer || audience != test.audience {
+			t.Errorf("%+v: trusts %q, %q", test, issuer, audience)
+		}
+		_, claims := parts(t, issue(t, s))
+		if claims["iss"] != test.issuer || claims["aud"] != test.audience {
+			t.Errorf("%+v: issues %v", test, claims)
 		}
 	}
 }

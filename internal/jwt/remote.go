@@ -180,9 +180,11 @@ func parseKeySet(set []byte) (map[string]*rsa.PublicKey, error) {
 
 // parseKey returns nil unless the members are an RSA key that may verify RS256.
 func parseKey(members map[string]any) *rsa.PublicKey {
-	use, alg, ops := members["use"], members["alg"], members["key_ops"] // RFC 7517: optional
-	if members["kty"] != "RSA" || use != nil && use != "sig" || alg != nil && alg != "RS256" ||
-		ops != nil && !slices.Contains(texts(ops), "verify") {
+	switch use, alg, ops := members["use"], members["alg"], members["key_ops"]; {
+	case members["kty"] != "RSA",
+		use != nil && use != "sig", // this one and the next two are optional: RFC 7517 §4
+		alg != nil && alg != "RS256",
+		ops != nil && !slices.Contains(texts(ops), "verify"):
 		return nil
 	}
 	n, _ := members["n"].(string)

@@ -304,15 +304,32 @@ func TestANewKeyWorksFromItsFirstToken(t *testing.T) {
 
 func TestAWithdrawnKeyIsRefusedFromTheFirstTokenAfterAnHour(t *testing.T) {
 	outside(t, func(t *testing.T, s *Service, server *keyServer) {
+		server.set(func() { server.delay = 4 * time.Second })
 		token := foreignToken(t, "one", exampleKey(t))
 		wantError(t, s, token, nil)
 		server.set(func() { server.body = keySet(published("two", anotherKey())) })
-		time.Sleep(time.Hour - time.Nanosecond)
+		time.Sleep(time.Hour - 4*time.Second - time.Nanosecond) // after the request
 		wantError(t, s, token, nil)
 		server.wantFetches(t, 1)
 		time.Sleep(time.Nanosecond)
 		wantError(t, s, token, ErrUnknownKey)
 		server.wantFetches(t, 2)
+	})
+}
+
+// The fetch has a limit of five seconds, but a process may be stopped for longer.
+func TestAFetchThatOutlastsThePaceIsNotDoubled(t *testing.T) {
+	outside(t, func(t *testing.T, s *Service, server *keyServer) {
+		s.remote.client.Timeout = 0
+		server.set(func() { server.delay = time.Minute })
+		token := foreignToken(t, "one", exampleKey(t))
+		var all sync.WaitGroup
+		for range 5 {
+			all.Go(func() { wantError(t, s, token, nil) })
+			time.Sleep(11 * time.Second)
+		}
+		all.Wait()
+		server.wantFetches(t, 1)
 	})
 }
 
