@@ -32,13 +32,13 @@ var settings = []struct{ name, kinds, meaning string }{
 	{"JWT_JWKS_URL", "external", "the issuer's keys (default: its /.well-known/jwks.json)"},
 }
 
-// Help returns one aligned line for each setting: name, kinds of token, meaning.
+// Help returns an aligned line for each setting, to be printed after a list of flags.
 func Help() string {
-	var help strings.Builder
+	help := "Environment variables, by -token (external needs JWT_ISSUER and JWT_AUDIENCE):\n"
 	for _, s := range settings {
-		fmt.Fprintf(&help, "  %-12s  %-20s  %s\n", s.name, s.kinds, s.meaning)
+		help += fmt.Sprintf("  %-12s  %-20s  %s\n", s.name, s.kinds, s.meaning)
 	}
-	return help.String() + "  external needs JWT_ISSUER and JWT_AUDIENCE\n"
+	return help
 }
 
 // Ignored returns the settings that are not empty, but that this kind of token (opaque,
@@ -52,10 +52,10 @@ func Ignored(kind string) (names []string) {
 	return names
 }
 
-// New returns the service for hs256, rs256 or external tokens, made of the settings above;
+// New returns the service for hs256, rs256 or external tokens. It reads the settings above;
 // an empty one counts as unset. Issued tokens are valid for ttl, cut to whole seconds. The
-// issuer is self, this server's own URL, unless JWT_ISSUER names another. Failures to fetch
-// keys go to log. Errors are one line and quote no key.
+// issuer is self, this server's own URL, unless JWT_ISSUER names another. A failure to fetch
+// keys is written to log. Errors are one line and quote no key.
 func New(kind string, ttl time.Duration, self string, log *slog.Logger) (*Service, error) {
 	issuer, audience := os.Getenv("JWT_ISSUER"), os.Getenv("JWT_AUDIENCE")
 	s := &Service{ttl: ttl.Truncate(time.Second),
