@@ -12,7 +12,7 @@
 // RS256, a private key signs, and everyone can check with the public key.
 //
 // The package stores no token, so it cannot revoke one. It needs nothing but the standard
-// library, and it knows no user and no password. Read on in keys.go and remote.go.
+// library, and it knows no user and no password. Read on in keys.go.
 package jwt
 
 import (
@@ -25,7 +25,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -97,12 +96,12 @@ func (s *Service) sign(input []byte) ([]byte, error) {
 func (s *Service) Check(token string) (username string, expires time.Time, err error) {
 	claims, err := s.open(token)
 	if err == nil {
-		username, expires, err = s.validate(claims, time.Now())
+		err = s.validate(claims)
 	}
 	if err != nil {
 		return "", time.Time{}, err
 	}
-	return username, expires, nil
+	return claims["sub"].(string), date(claims, "exp"), nil
 }
 
 // open reads the claims only after the signature has been verified (RFC 7515 §5.2).
@@ -201,42 +200,40 @@ func (s *Service) verify(kid string, input, signature []byte) error {
 	return nil
 }
 
-// validate checks the claims (RFC 7519 §4.1, RFC 9068 §4). It ignores those it does not
-// know, and its results count only if there is no error.
-func (s *Service) validate(claims map[string]any, now time.Time) (string, time.Time, error) {
+// validate checks the claims (RFC 7519 §4.1, RFC 9068 §4). It ignores those it does not know.
+func (s *Service) validate(claims map[string]any) error {
 	username, _ := claims["sub"].(string)
 	expires, notBefore, issued := date(claims, "exp"), date(claims, "nbf"), date(claims, "iat")
-	var err error
+	now := time.Now()
 	switch {
 	case claims["iss"] != s.issuer: // byte for byte: a trailing slash counts
-		err = fmt.Errorf("%w: iss is not our issuer", ErrClaim)
-	case claims["aud"] != s.audience && !slices.Contains(texts(claims["aud"]), s.audience):
-		err = fmt.Errorf("%w: aud is not our audience", ErrClaim)
+		return fmt.Errorf("%w: iss is not our issuer", ErrClaim)
+	case claims["aud"] != s.audience && !lists(claims["aud"], s.audience):
+		return fmt.Errorf("%w: aud is not our audience", ErrClaim)
 	case username == "" || strings.ContainsRune(username, utf8.RuneError): // was not UTF-8
-		err = fmt.Errorf("%w: sub is not a username", ErrClaim)
+		return fmt.Errorf("%w: sub is not a username", ErrClaim)
 	case claims["exp"] == nil: // the token would be valid for ever
-		err = fmt.Errorf("%w: exp is missing", ErrClaim)
+		return fmt.Errorf("%w: exp is missing", ErrClaim)
 	case expires.IsZero() || notBefore.IsZero() || issued.IsZero():
-		err = fmt.Errorf("%w: exp, nbf or iat is not a date", ErrClaim)
+		return fmt.Errorf("%w: exp, nbf or iat is not a date", ErrClaim)
 	case !now.Before(expires.Add(s.leeway)): // expired "on or after" exp: RFC 7519 §4.1.4
-		err = ErrExpired
+		return ErrExpired
 	case now.Before(notBefore.Add(-s.leeway)):
-		err = ErrNotYet
+		return ErrNotYet
 	}
-	return username, expires, err
+	return nil
 }
 
-// texts returns a JSON array of strings, or nil for anything else.
-func texts(value any) (list []string) {
+// lists reports whether value is a JSON array of strings, and text one of them.
+func lists(value any, text string) (found bool) {
 	elements, _ := value.([]any)
 	for _, element := range elements {
-		text, ok := element.(string)
-		if !ok {
-			return nil // one odd element makes the rest suspect
+		if _, ok := element.(string); !ok {
+			return false // one odd element makes the rest suspect
 		}
-		list = append(list, text)
+		found = found || element == text
 	}
-	return list
+	return found
 }
 
 // date returns a NumericDate in UTC: seconds since 1970, maybe with a fraction (RFC 7519

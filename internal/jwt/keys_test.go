@@ -68,7 +68,7 @@ func TestASettingThatTheKindDoesNotUseIsReported(t *testing.T) {
 	}
 }
 
-func TestTrustsNamesIssuerAudienceAndTheKeysAddressWithoutItsQuery(t *testing.T) {
+func TestTheSummaryNamesTheKeysAddressWithoutItsQuery(t *testing.T) {
 	for _, test := range []struct{ name, issuer, jwksURL, keysURL string }{
 		{"the issuer's own", "https://tokens.example", "",
 			"https://tokens.example/.well-known/jwks.json"},
@@ -84,14 +84,12 @@ func TestTrustsNamesIssuerAudienceAndTheKeysAddressWithoutItsQuery(t *testing.T)
 			for pair := range slices.Chunk(external(test.issuer, test.jwksURL), 2) {
 				t.Setenv(pair[0], pair[1])
 			}
-			issuer, audience, keysURL := newService(t, "external").Trusts()
-			if issuer != test.issuer || audience != "x" || keysURL != test.keysURL {
-				t.Errorf("got %q, %q, %q", issuer, audience, keysURL)
+			want := "  takes     RS256 tokens\n  issuer    " + test.issuer +
+				"\n  audience  x\n  keys      " + test.keysURL + "\n"
+			if got := newService(t, "external").Summary(); got != want {
+				t.Errorf("got\n%s\nwant\n%s", got, want)
 			}
 		})
-	}
-	if _, _, keysURL := newService(t, "hs256").Trusts(); keysURL != "" {
-		t.Errorf("hs256: got keys from %q, want none", keysURL)
 	}
 }
 
@@ -260,9 +258,8 @@ func TestTheIssuerIsThisServerAndTheAudienceTheIssuerUnlessSet(t *testing.T) {
 		t.Setenv("JWT_ISSUER", test.setIssuer)
 		t.Setenv("JWT_AUDIENCE", test.setAudience)
 		s := newService(t, "hs256")
-		issuer, audience, _ := s.Trusts()
-		if issuer != test.issuer || audience != test.audience {
-			t.Errorf("%+v: trusts %q, %q", test, issuer, audience)
+		if s.issuer != test.issuer || s.audience != test.audience {
+			t.Errorf("%+v: trusts %q, %q", test, s.issuer, s.audience)
 		}
 		_, claims := parts(t, issue(t, s))
 		if claims["iss"] != test.issuer || claims["aud"] != test.audience {
