@@ -46,6 +46,7 @@ func TestMain(m *testing.M) {
 		return
 	}
 	code := m.Run()
+	stopBrowser()
 	if shared.process != nil {
 		shared.process.stop()
 	}
