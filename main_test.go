@@ -898,6 +898,33 @@ func TestUnknownRoutesAndMethodsGet404And405(t *testing.T) {
 	}
 }
 
+// Fifty times some hours in which clients do what they can do, at the worst of times.
+func TestAnyHistoryOfClientsIsAnsweredAsTheModelSays(t *testing.T) {
+	begin := time.Now() // with -race, hashing is so slow that ten seconds must do
+	for seed := uint64(0); seed < 50 && time.Since(begin) < 10*time.Second; seed++ {
+		checkHistory(t, seed)
+	}
+}
+
+// FuzzHistory tries others without end: go test -fuzz FuzzHistory
+func FuzzHistory(f *testing.F) { f.Fuzz(checkHistory) }
+
+func checkHistory(t *testing.T, seed uint64) {
+	synctest.Test(t, func(t *testing.T) {
+		apitest.CheckHistory(t, seed, 60, func(kind string, strangers int) http.Handler {
+			a := newAPI(t)
+			if a.server.signed = kind != "opaque"; a.server.signed {
+				a.server.tokens, _ = jwt.New(kind, 15*time.Minute, "http://localhost", a.server.log)
+			}
+			a.server.users.slots = make(chan struct{}, 8) // one core hashes several at once, too
+			for i := range strangers {
+				a.server.users.byName[fmt.Sprint("stranger", i)] = user{name: "stranger"}
+			}
+			return a.Handler
+		})
+	})
+}
+
 // Exercises: delete a Skip line, and pass the test. Keep others as they are, and all names in them.
 
 func TestExercise1AFourthLoginEndsTheOldestToken(t *testing.T) {
