@@ -101,7 +101,7 @@ type options struct {
 func readOptions() (o options) {
 	f := flag.NewFlagSet("", flag.ContinueOnError)
 	f.StringVar(&o.addr, "addr", "127.0.0.1:8001", "listen `address`")
-	f.DurationVar(&o.ttl, "ttl", 15*time.Minute, "how long a token is valid")
+	f.DurationVar(&o.ttl, "ttl", 15*time.Minute, "how long a token is valid, 1s to 8760h")
 	f.StringVar(&o.kind, "token", "opaque", "`kind` of token: opaque, hs256, rs256 or external")
 	f.StringVar(&o.host, "host", "", "one more host `name` to answer to, such as a proxy's")
 	f.StringVar(&o.cert, "cert", "", "PEM `file` of the TLS certificate, with -key")
