@@ -28,6 +28,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"tokenserver/internal/apitest"
 )
 
 const goodLogin = "username=user1&password=password1"
@@ -95,7 +96,7 @@ func TestAStartupFailureIsOneLineAndStatus1(t *testing.T) {
 	wantOneLine(t, 1, taken+": bind: ", nil, "-addr", taken)
 
 	const addr = "-addr=127.0.0.1:0"
-	cert, key := certificate(t)
+	cert, key := apitest.Certificate(t)
 	wantOneLine(t, 1, filepath.Base(key)+"x", nil, addr, "-cert", cert, "-key", key+"x")
 	wantOneLine(t, 1, "PEM", nil, addr, "-cert", filepath.Join("..", "go.mod"), "-key", key)
 
@@ -151,13 +152,13 @@ func TestPlainHTTPBeyondLoopbackPrintsAWarning(t *testing.T) {
 	t.Parallel()
 	wantWarnings(t, nil, []string{"-addr=0.0.0.0:0", "-demo=false"}, "passwords and tokens")
 	wantWarnings(t, nil, []string{"-addr=127.0.0.1:0"})
-	cert, key := certificate(t)
+	cert, key := apitest.Certificate(t)
 	wantWarnings(t, nil, []string{"-addr=0.0.0.0:0", "-demo=false", "-cert", cert, "-key", key})
 }
 
 func TestDemoUsersBeyondLoopbackPrintAWarning(t *testing.T) {
 	t.Parallel()
-	cert, key := certificate(t)
+	cert, key := apitest.Certificate(t)
 	wantWarnings(t, nil, []string{"-addr=0.0.0.0:0"}, "demo users", "passwords and tokens")
 	wantWarnings(t, nil, []string{"-addr=0.0.0.0:0", "-cert", cert, "-key", key}, "demo users")
 }
@@ -393,7 +394,7 @@ func wantLogFormat(t *testing.T, p *process, secrets ...string) {
 
 func TestTLSKeepsPasswordsOffTheNetwork(t *testing.T) {
 	t.Parallel()
-	cert, key := certificate(t)
+	cert, key := apitest.Certificate(t)
 	p := startProgram(t, "-cert", cert, "-key", key)
 	if !strings.HasPrefix(p.url, "https://127.0.0.1:") {
 		t.Fatalf("got URL %s, want https", p.url)

@@ -72,16 +72,20 @@ func (a *API) Do(method, path, body string, headers ...string) *Answer {
 	if cors := got.Header().Get("Access-Control-Allow-Origin"); cors != "" {
 		a.Errorf("got Access-Control-Allow-Origin %q, want none anywhere", cors)
 	}
-	log := a.Logged.String()
-	log = log[min(before, len(log)):]
 	start := body[:min(len(body), 8<<10)] // no body that is read is longer
 	sent := strings.Join(append(headers, path, start, got.Body.String()), " ")
-	for _, match := range secret.FindAllStringSubmatch(sent, -1) {
+	log := a.Logged.String()
+	a.wantNoSecret(log[min(before, len(log)):], sent)
+	return got
+}
+
+func (a *API) wantNoSecret(log, exchange string) {
+	a.Helper()
+	for _, match := range secret.FindAllStringSubmatch(exchange, -1) {
 		if strings.Contains(log, match[1]) {
 			a.Errorf("got %q in the log\n%s", match[1], log)
 		}
 	}
-	return got
 }
 
 // secret finds passwords and tokens in an exchange, but none so short that it may be a word.
@@ -286,37 +290,36 @@ func Together(times int, do func(i int) int) map[int]int {
 // in fields that are not exported. Bytes are printed as numbers.
 func Memory(value any) string {
 	var text strings.Builder
-	seen := make(map[uintptr]bool)
-	var walk func(v reflect.Value)
-	walk = func(v reflect.Value) {
-		switch v.Kind() {
-		case reflect.Pointer:
-			if !seen[v.Pointer()] {
-				seen[v.Pointer()] = true
-				walk(v.Elem())
-			}
-		case reflect.Interface:
-			walk(v.Elem())
-		case reflect.Struct:
-			for i := range v.NumField() {
-				walk(v.Field(i))
-			}
-		case reflect.Map:
-			for each := v.MapRange(); each.Next(); {
-				walk(each.Key())
-				walk(each.Value())
-			}
-		case reflect.Slice, reflect.Array:
-			for i := range v.Len() {
-				walk(v.Index(i))
-			}
-		case reflect.Invalid, reflect.Func, reflect.Chan:
-		default:
-			fmt.Fprint(&text, v, " ")
-		}
-	}
-	walk(reflect.ValueOf(value))
+	printAll(&text, reflect.ValueOf(value), make(map[uintptr]bool))
 	return text.String()
+}
+
+func printAll(text *strings.Builder, v reflect.Value, seen map[uintptr]bool) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if !seen[v.Pointer()] {
+			seen[v.Pointer()] = true
+			printAll(text, v.Elem(), seen)
+		}
+	case reflect.Interface:
+		printAll(text, v.Elem(), seen)
+	case reflect.Struct:
+		for i := range v.NumField() {
+			printAll(text, v.Field(i), seen)
+		}
+	case reflect.Map:
+		for each := v.MapRange(); each.Next(); {
+			printAll(text, each.Key(), seen)
+			printAll(text, each.Value(), seen)
+		}
+	case reflect.Slice, reflect.Array:
+		for i := range v.Len() {
+			printAll(text, v.Index(i), seen)
+		}
+	case reflect.Invalid, reflect.Func, reflect.Chan:
+	default:
+		fmt.Fprint(text, v, " ")
+	}
 }
 
 // Build builds the program in this folder, and returns its path.
@@ -411,16 +414,17 @@ func Certificate(t testing.TB) (cert, key string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	folder := t.TempDir()
-	write := func(name, kind string, der []byte) string {
-		path := filepath.Join(folder, name)
-		block := pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
-		if err := os.WriteFile(path, block, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
+	return writePEM(t, "CERTIFICATE", public), writePEM(t, "PRIVATE KEY", secret)
+}
+
+func writePEM(t testing.TB, kind string, der []byte) (file string) {
+	t.Helper()
+	file = filepath.Join(t.TempDir(), "file.pem")
+	block := pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
+	if err := os.WriteFile(file, block, 0o600); err != nil {
+		t.Fatal(err)
 	}
-	return write("cert.pem", "CERTIFICATE", public), write("key.pem", "PRIVATE KEY", secret)
+	return file
 }
 
 // Compare reports what two functions cost, in nanoseconds, and the ratio. They take turns.

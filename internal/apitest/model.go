@@ -160,13 +160,11 @@ func (m *model) explain(now time.Time, requests []request, got []string) *model 
 		}
 		tried[state] = true
 		for i, q := range requests {
-			next, answer, after := m.clone(), "none: it is done", "d"
-			switch state[i] {
-			case 'n':
-				answer = next.begin(now, q)
-			case 'b':
-				answer = next.finish(now, q)
+			if state[i] == 'd' {
+				continue
 			}
+			next, after := m.clone(), "d"
+			answer := next.step(now, q, state[i])
 			if answer == "" {
 				after = "b"
 			} else if answer != got[i] {
@@ -179,6 +177,13 @@ func (m *model) explain(now time.Time, requests []request, got []string) *model 
 		return nil
 	}
 	return try(m, strings.Repeat("n", len(requests)))
+}
+
+func (m *model) step(now time.Time, q request, state byte) (answer string) {
+	if state == 'n' {
+		return m.begin(now, q)
+	}
+	return m.finish(now, q)
 }
 
 func (m *model) clone() *model {
