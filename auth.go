@@ -45,7 +45,7 @@ func (s *server) issueToken(r *http.Request) (string, any, error) {
 	if user.disabled && s.signed { // other servers do not know who is disabled
 		return username, nil, errInactive
 	}
-	before := time.Now() // a moment later, 899.99 seconds would be left, cut to 899
+	before := time.Now() // after Issue, 899.99 seconds would be left, cut to 899
 	token, expires, err := s.tokens.Issue(user.name)
 	return user.name, map[string]any{
 		"access_token": token,
@@ -130,7 +130,7 @@ func items(username string, _ time.Time) any {
 	return []map[string]string{{"item_id": "Foo", "owner": username}}
 }
 
-// isLoggedIn answers false where guard refuses, so also to a disabled user who just logged in.
+// isLoggedIn answers false where guard answers 4xx, so also to a disabled user who just logged in.
 func (s *server) isLoggedIn(r *http.Request) (string, any, error) {
 	username, _, err := s.guard(me)(r)
 	if errors.Is(err, errUnavailable) {

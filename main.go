@@ -33,7 +33,7 @@ type server struct {
 	log        *slog.Logger
 }
 
-// routes lists every request this server answers: the status of a success, its name in the
+// routes lists every request this server answers: its status on success, its name in the
 // log, and the function that decides. 404, 405 with Allow, and redirects come from ServeMux.
 func (s *server) routes() http.Handler {
 	mux := http.NewServeMux()

@@ -33,7 +33,7 @@ type users struct {
 type user struct {
 	name     string
 	hash     string // of the password
-	disabled bool   // may log in, but the guard refuses
+	disabled bool   // gets a 403: from the guard or, with signed tokens, at the login
 }
 
 const (
@@ -76,7 +76,7 @@ func (u *users) authenticate(ctx context.Context, name, password string) (user, 
 }
 
 // lookup returns a copy of a user, and the zero user for an unknown name. That one is not
-// disabled: a signed token may outlive its user, as at a restart.
+// disabled, so guard still accepts the signed tokens of users whom a restart has forgotten.
 func (u *users) lookup(name string) user {
 	u.mu.RLock()
 	defer u.mu.RUnlock()
@@ -120,7 +120,7 @@ func (u *users) register(ctx context.Context, name, password string) error {
 }
 
 // newUsers lets half the processors hash, so a flood of logins leaves the other half to those who
-// have a token. Eight at most: begin counts them like failures, and with ten, it would refuse more.
+// have a token. Eight at most: begin counts them like failures, and ten would block a name.
 func newUsers(cost int) (*users, error) {
 	dummy, err := bcrypt.GenerateFromPassword([]byte("nobody's password"), cost)
 	return &users{
@@ -144,7 +144,7 @@ func (u *users) addDemoUsers() (err error) {
 }
 
 // begin reports whether one more hash may be computed for this name. Until end is called, it
-// counts like a failure, or a hundred guesses sent at once would all see fewer than ten. Unknown
+// counts like a failure, or eight guesses hashed at once could all see nine failures. Unknown
 // names are counted as well, or a 429 would reveal which names exist.
 func (u *users) begin(name string) bool {
 	u.mu.Lock()

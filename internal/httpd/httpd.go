@@ -94,19 +94,19 @@ func WithLimits(handler http.Handler, log *slog.Logger) *http.Server {
 	}
 }
 
-// Protect refuses what other websites send with a visitor's browser: 403, in plain text.
+// Protect refuses what other websites post, and unknown host names: 403, in plain text.
 //
 // A site's POST could guess passwords from the visitor's address. And a site can make its own
 // name point to 127.0.0.1 ("DNS rebinding"): the browser then lets it read our answers, too.
-// So only hosts, localhost and IP addresses are answered to: nobody can point those elsewhere.
+// So only hosts, localhost and IP addresses are answered to: no name of another site is among them.
 func Protect(handler http.Handler, hosts ...string) http.Handler {
 	handler = http.NewCrossOriginProtection().Handler(handler)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff") // JSON stays JSON
 		if r.ContentLength != 0 && r.ProtoMajor == 1 {
-			// To reuse a connection, net/http first reads the rest of the body, even after a
-			// 415, and the answer comes late. Closing avoids that. (So does EnableFullDuplex,
-			// but then the rest of a late body is read as the next request.)
+			// To reuse a connection, net/http reads the rest of the body before it answers, even
+			// a 415: that is slow. Closing avoids it. (So does EnableFullDuplex, but then the
+			// rest of a late body is read as the next request.)
 			w.Header().Set("Connection", "close")
 		}
 		if !known(r.Host, hosts) {

@@ -24,8 +24,8 @@ import (
 // its memory; deleting its entries would not. The price: an expired value stays in memory for
 // up to one more lifetime, and then until the next Put.
 //
-// Only the SHA-256 of a key is kept, so reading the memory yields no usable token. For keys
-// that somebody can guess, such as passwords, this hash would be too fast.
+// Only the SHA-256 of a key is kept, so reading the memory yields no usable token. A key that
+// can be guessed, such as a username, is not hidden by that; a password needs a slower hash.
 type Map[V any] struct {
 	lifetime time.Duration
 	start    time.Time // zero of the durations below: 8 bytes each, where a time.Time has 24
