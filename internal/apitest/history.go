@@ -29,6 +29,9 @@ import (
 func CheckHistory(t testing.TB, seed uint64, steps int,
 	server func(kind string, strangers int) http.Handler) {
 	t.Helper()
+	if limitsTokens(server("opaque", 0)) {
+		t.Skip("a fourth login ends the first token (exercise 1), which model.go does not know")
+	}
 	h := draw(seed, steps)
 	lines, ran := h.run(server)
 	if lines == nil {
@@ -49,6 +52,15 @@ func CheckHistory(t testing.TB, seed uint64, steps int,
 	}
 	t.Fatalf("seed %d is wrong after %d requests; of these %d are enough (%s tokens, %d strangers)"+
 		":\n%s", seed, all, len(h.requests), h.kind, h.strangers, strings.Join(lines, "\n"))
+}
+
+// limitsTokens reports whether a user's fourth login ends the first token.
+func limitsTokens(server http.Handler) bool {
+	c := clients{server, map[int]string{}, map[int]string{}}
+	for id := range 4 {
+		c.send([]request{{id: id, path: "/token", name: "user1", password: "password1"}})
+	}
+	return !strings.HasPrefix(c.send([]request{{id: 4, path: "/protected", token: 0}})[0], "200")
 }
 
 type history struct {
